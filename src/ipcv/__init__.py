@@ -1,0 +1,9 @@
+"""Information-preserving compression of the vision encoders of multimodal language models."""
+
+from ipcv.api import CompressionHandle, compress
+from ipcv.config import IPCV
+from ipcv.presets import Preset, preset
+
+__version__ = "0.1.0"
+
+__all__ = ["IPCV", "CompressionHandle", "Preset", "__version__", "compress", "preset"]

@@ -1,0 +1,78 @@
+"""What to do to a model: frozen, validated settings that round-trip through JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+Scope = Literal["item", "batch"]
+
+
+class Config:
+    """Mapping round trip shared by all settings dataclasses."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON types."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Any:
+        """The inverse of `to_dict`. Raises `ValueError` on a key that is not a setting."""
+        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        if unknown := sorted(set(settings) - set(known)):
+            raise ValueError(
+                f"{cls.__name__} has no setting {', '.join(unknown)}; it has {', '.join(known)}"
+            )
+        return cls(**settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class IPCV(Config):
+    """Information-Preserving Compression inside the vision encoder (arXiv 2512.18747, section 3).
+
+    Attributes:
+        prune_layer: 0-based index `p` of the first block that runs on kept patches only. At least
+            1: patches are ranked by how much block `p - 1` changed them.
+        reduction_ratio: fraction of the patches of each item that is removed, in [0, 1). Each item
+            keeps `max(1, int(patches * (1 - reduction_ratio)))`.
+        stabilization_layers: number `A` of blocks, from `prune_layer` on, in which the removed
+            patches still serve as keys and values (Attention Stabilization). Values beyond the
+            encoder's depth mean "all the rest".
+        num_neighbors: number `k` of kept patches that rebuild a removed one (Neighbor-Guided
+            Reconstruction). Where fewer are kept, all of them are used.
+        scope: what patches compete and rebuild each other in. "item": one image or one video, so
+            that no answer depends on what else is in the batch. "batch": everything in one encoder
+            call, as in the published code; only for reproducing published numbers.
+
+    Raises:
+        ValueError: a setting is out of range or of the wrong type.
+    """
+
+    prune_layer: int = 3
+    reduction_ratio: float = 0.65
+    stabilization_layers: int = 7
+    num_neighbors: int = 10
+    scope: Scope = "item"
+
+    def __post_init__(self) -> None:
+        require_integer("prune_layer", self.prune_layer, minimum=1)
+        require_fraction("reduction_ratio", self.reduction_ratio)
+        require_integer("stabilization_layers", self.stabilization_layers, minimum=0)
+        require_integer("num_neighbors", self.num_neighbors, minimum=1)
+        if self.scope not in get_args(Scope):
+            raise ValueError(f'scope must be "item" or "batch", got {self.scope!r}')
+
+
+def require_integer(name: str, value: object, minimum: int) -> None:
+    """Raise `ValueError` unless `value` is an int (not a bool) of at least `minimum`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+
+
+def require_fraction(name: str, value: object) -> None:
+    """Raise `ValueError` unless `value` is a number in [0, 1)."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not 0 <= value < 1:  # type: ignore[arg-type, operator]
+        raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")

@@ -1,0 +1,1 @@
+"""Adapters: what differs per kind of vision encoder."""

@@ -1,0 +1,118 @@
+"""What the engine needs to know about a vision encoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ipcv.selection import Layout, Selection
+
+Arguments = dict[str, Any]
+
+
+class EncoderAdapter(ABC):
+    """Where the parts of one shape of vision encoder are, and how to slice what its blocks take.
+
+    The engine flattens hidden states to rows `(N, C)` by `rows` and back by `like`.
+    """
+
+    blocks_path: str
+    norm_name: str
+    attention_name: str
+    max_patches: int = 16_384
+    """The most patches an item is expected to have; settings that would keep none are refused."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder = encoder
+        self.blocks: Sequence[nn.Module] = list(encoder.get_submodule(self.blocks_path))  # type: ignore[arg-type]
+
+    def norm(self, block: nn.Module) -> nn.Module:
+        """The norm in front of the block's attention."""
+        return block.get_submodule(self.norm_name)
+
+    def attention(self, block: nn.Module) -> nn.Module:
+        """The block's attention module."""
+        return block.get_submodule(self.attention_name)
+
+    def open(self, arguments: Arguments) -> Any:
+        """Read, before the first block, what `layout` needs from the encoder's own arguments."""
+
+    @abstractmethod
+    def layout(self, context: Any, hidden_states: Tensor) -> Layout:
+        """The layout of one call. `context` is what `open` returned."""
+
+    @abstractmethod
+    def rows(self, hidden_states: Tensor) -> Tensor:
+        """Hidden states as rows `(N, C)`."""
+
+    @abstractmethod
+    def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
+        """Rows (some or all) in the shape in which this encoder carries hidden states."""
+
+    @abstractmethod
+    def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
+        """The block's other arguments for the kept rows alone."""
+
+    @abstractmethod
+    def attend(
+        self,
+        attention: nn.Module,
+        queries: Tensor,
+        keys: Tensor,
+        arguments: Arguments,
+        selection: Selection,
+    ) -> Any:
+        """What `attention` returns for normed kept rows `(K, C)` that attend normed rows `(N, C)`.
+
+        `arguments` are those the block was called with, for all rows.
+        """
+
+    def full_length_outputs(self, arguments: Arguments) -> set[int]:
+        """Blocks but the last whose output somebody reads, and that must hence have all rows."""
+        requested = arguments.get("output_hidden_states")
+        if requested is None:
+            requested = getattr(self.encoder.config, "output_hidden_states", False)
+        depth = len(self.blocks)
+        if isinstance(requested, bool) or requested is None:
+            return set(range(depth)) if requested else set()
+        # hidden_states[i] is the input of block i: the output of block i - 1.
+        indices = [requested] if isinstance(requested, int) else requested
+        return {index % (depth + 1) - 1 for index in indices}
+
+
+def is_plain_linear(module: nn.Module) -> bool:
+    """Whether slicing the module's weight gives what calling it would give, sliced.
+
+    False for LoRA, quantized, offloaded, sharded or hooked layers, which must be called.
+    """
+    return (
+        type(module) is nn.Linear
+        and type(module.weight.data) is Tensor
+        and module.weight.device.type != "meta"
+        and "forward" not in vars(module)
+        and not (module._forward_hooks or module._forward_pre_hooks)
+    )
+
+
+def attention_function(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The attention implementation (eager, sdpa, flash, …) that the module is configured to use."""
+    from sys import modules
+
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    eager = modules[type(attention).__module__].eager_attention_forward
+    name = attention.config._attn_implementation  # type: ignore[union-attr]
+    return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)  # type: ignore[no-any-return]
+
+
+def pruned_cu_seqlens(cu_seqlens: Tensor, selection: Selection) -> Tensor:
+    """The kept rows' segment boundaries: how many kept rows lie before each boundary."""
+    return selection.once(
+        "cu_seqlens",
+        cu_seqlens,
+        lambda: torch.searchsorted(selection.kept, cu_seqlens.long()).to(cu_seqlens.dtype),
+    )

@@ -1,0 +1,205 @@
+"""The method on any encoder, by hooks: prune before a block, stabilize, restore after the last."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from ipcv import ops
+from ipcv.config import IPCV
+from ipcv.encoders.base import Arguments, EncoderAdapter
+from ipcv.selection import Selection
+from ipcv.stats import EncoderCall, Stats
+
+
+@dataclass
+class _Call:
+    """State of one forward of the encoder.
+
+    Attributes:
+        context: what the adapter read from the encoder's arguments.
+        full_outputs: blocks whose output must have all rows.
+        previous: rows `(N, C)` of the input of block `prune_layer - 1`.
+        kept: rows `(K, C)` that the block now running takes, before its norm.
+        full: rows `(N, C)` of the same block's input, where they are known.
+        arguments: the running block's arguments for all rows.
+    """
+
+    context: Any
+    full_outputs: set[int]
+    previous: Tensor | None = None
+    selection: Selection | None = None
+    kept: Tensor | None = None
+    full: Tensor | None = None
+    arguments: Arguments = field(default_factory=dict)
+
+
+class Engine:
+    """Compresses one encoder. State is per call and per thread, and dropped when the call ends.
+
+    Args:
+        adapter: the vision encoder, and what differs for its kind.
+        method: the settings, already checked against the encoder's depth.
+        stats: receives one record per encoder call.
+    """
+
+    def __init__(self, adapter: EncoderAdapter, method: IPCV, stats: Stats) -> None:
+        self.adapter, self.method, self.stats = adapter, method, stats
+        self._local = threading.local()
+        depth = len(adapter.blocks)
+        self._last = depth - 1
+        self._stabilized = range(
+            method.prune_layer, min(depth, method.prune_layer + method.stabilization_layers)
+        )
+        self._signatures = [inspect.signature(block.forward) for block in adapter.blocks]
+        self._removers: list[Callable[[], None]] = []
+
+    def attach(self) -> None:
+        """Install the hooks."""
+        encoder, first = self.adapter.encoder, self.method.prune_layer
+        signature = inspect.signature(encoder.forward)
+        self._add(encoder.register_forward_pre_hook(partial(self._open, signature), with_kwargs=True))
+        self._add(encoder.register_forward_hook(self._close, always_call=True))
+        for index in range(first - 1, self._last + 1):
+            block = self.adapter.blocks[index]
+            before = self._remember if index < first else self._before_block
+            self._add(
+                block.register_forward_pre_hook(
+                    partial(before, index), with_kwargs=True, prepend=index >= first
+                )
+            )
+            if index >= first:
+                # Ahead of the hooks that capture outputs: those must see what this one returns.
+                self._add(block.register_forward_hook(partial(self._after_block, index), prepend=True))
+        for index in self._stabilized:
+            self._stabilize(index)
+
+    def detach(self) -> None:
+        """Leave the encoder as it was found."""
+        while self._removers:
+            self._removers.pop()()
+
+    def _add(self, hook: Any) -> None:
+        self._removers.append(hook.remove)
+
+    @property
+    def _call(self) -> _Call | None:
+        return getattr(self._local, "call", None)
+
+    def _open(
+        self, signature: inspect.Signature, encoder: nn.Module, args: Any, kwargs: Arguments
+    ) -> None:
+        arguments = bind(signature, args, kwargs)
+        full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
+        self._local.call = _Call(self.adapter.open(arguments), full_outputs)
+
+    def _close(self, encoder: nn.Module, args: Any, output: Any) -> None:
+        self._local.call = None
+
+    def _remember(self, index: int, block: nn.Module, args: Any, kwargs: Arguments) -> None:
+        if self._call is not None:
+            arguments = bind(self._signatures[index], args, kwargs)
+            self._call.previous = self.adapter.rows(arguments["hidden_states"])
+
+    def _before_block(
+        self, index: int, block: nn.Module, args: Any, kwargs: Arguments
+    ) -> tuple[tuple[Tensor], Arguments] | None:
+        call = self._call
+        if call is None:
+            return None
+        arguments = bind(self._signatures[index], args, kwargs)
+        hidden_states = arguments["hidden_states"]
+        if index == self.method.prune_layer:
+            self._select(call, hidden_states)
+        selection = call.selection
+        if selection is None:
+            return None
+        selection.to(hidden_states.device)
+        if index == self.method.prune_layer or index - 1 in call.full_outputs:
+            call.full = self.adapter.rows(hidden_states)
+            call.kept = call.full[selection.kept]
+        else:
+            call.full = None
+            call.kept = self.adapter.rows(hidden_states)
+        call.arguments = arguments
+        pruned = self.adapter.prune_arguments(arguments, selection)
+        del pruned["hidden_states"]
+        return (self.adapter.like(call.kept, hidden_states),), pruned
+
+    def _after_block(self, index: int, block: nn.Module, args: Any, output: Any) -> Any:
+        call = self._call
+        if call is None or call.selection is None or index not in call.full_outputs:
+            return None
+        states = output[0] if isinstance(output, tuple) else output
+        kept = self.adapter.rows(states)
+        full = self.adapter.like(call.selection.restore(kept), states)
+        return (full, *output[1:]) if isinstance(output, tuple) else full
+
+    def _select(self, call: _Call, hidden_states: Tensor) -> None:
+        """Choose the rows to keep and prepare the rebuilding of the others (sections 3.1, 3.2)."""
+        assert call.previous is not None
+        rows = self.adapter.rows(hidden_states)
+        layout = self.adapter.layout(call.context, hidden_states)
+        if self.method.scope == "batch":
+            layout = layout.merged()
+        counts = layout.keep_counts(self.method.reduction_ratio)
+        scores = layout.protect(ops.feature_difference(call.previous.to(rows.device), rows))
+        call.previous = None
+        kept, removed = ops.select_top(scores, layout.group_lengths, counts)
+        blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
+        self.stats.add(EncoderCall(layout, tuple(counts), kept, *blocks))
+        if not len(removed):
+            return
+        kept_lengths = layout.per_item(counts)
+        removed_lengths = [n - k for n, k in zip(layout.item_lengths, kept_lengths, strict=True)]
+        states = rows[removed], rows[kept]
+        neighbors = ops.nearest_neighbors(
+            *states, removed_lengths, kept_lengths, self.method.num_neighbors
+        )
+        call.selection = Selection(kept, removed, ops.Reconstruction(*states, neighbors))
+
+    def _stabilize(self, index: int) -> None:
+        """Let kept rows attend all rows in this block; only kept rows ask (section 3.3)."""
+        block = self.adapter.blocks[index]
+        attention, norm = self.adapter.attention(block), self.adapter.norm(block)
+        original = attention.forward
+        is_wrapped = "forward" in vars(attention)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            call = self._call
+            if call is None or call.selection is None or call.kept is None:
+                return original(*args, **kwargs)
+            selection = call.selection
+            if call.full is None:
+                removed = selection.reconstruct(call.kept)
+            else:
+                removed = call.full[selection.removed]
+            queries = self.adapter.rows(args[0] if args else kwargs["hidden_states"])
+            keys = selection.merge(queries, norm(removed))
+            return self.adapter.attend(attention, queries, keys, call.arguments, selection)
+
+        def restore() -> None:
+            if is_wrapped:
+                attention.forward = original
+            else:
+                del attention.forward
+
+        attention.forward = forward
+        self._removers.append(restore)
+
+
+def bind(signature: inspect.Signature, args: Any, kwargs: Arguments) -> Arguments:
+    """All arguments of a call by name, those in `**kwargs` too."""
+    arguments: Arguments = {}
+    for name, value in signature.bind(*args, **kwargs).arguments.items():
+        if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            arguments |= value
+        else:
+            arguments[name] = value
+    return arguments

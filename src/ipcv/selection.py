@@ -1,0 +1,97 @@
+"""Which rows of an encoder call belong together, which are kept, and how to rebuild the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from ipcv import ops
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which of the `N` flattened rows of one encoder call belong together, as host integers.
+
+    Attributes:
+        item_lengths: rows per item (image or video), in order.
+        group_lengths: rows per selection group; groups subdivide items. Where the hidden states
+            must stay rectangular (tiles of one image) a group is one tile, else an item.
+        protected: rows at the start of each group that are always kept (CLS, registers).
+        rectangular: whether every group must keep the same number of rows.
+        order: `(N,)` for each row the input row it holds, where the encoder permutes its rows.
+    """
+
+    item_lengths: tuple[int, ...]
+    group_lengths: tuple[int, ...]
+    protected: int = 0
+    rectangular: bool = False
+    order: Tensor | None = None
+
+    def merged(self) -> Layout:
+        """All items as one, for `scope="batch"`; rectangular groups stay."""
+        everything = (sum(self.item_lengths),)
+        groups = self.group_lengths if self.rectangular else everything
+        return replace(self, item_lengths=everything, group_lengths=groups)
+
+    def keep_counts(self, reduction_ratio: float) -> list[int]:
+        """Rows to keep per group, protected rows included."""
+        return [
+            self.protected + ops.keep_count(length - self.protected, reduction_ratio)
+            for length in self.group_lengths
+        ]
+
+    def per_item(self, group_values: Sequence[int]) -> list[int]:
+        """Sums over the groups of each item."""
+        ends = {end: i for i, end in enumerate(accumulate(self.group_lengths), start=1)}
+        splits = [0, *(ends[end] for end in accumulate(self.item_lengths))]
+        return [sum(group_values[a:b]) for a, b in pairwise(splits)]
+
+    def protect(self, scores: Tensor) -> Tensor:
+        """Scores `(N,)` with those of protected rows raised above all others."""
+        if self.protected:
+            scores.view(len(self.group_lengths), -1)[:, : self.protected] = torch.inf
+        return scores
+
+
+@dataclass
+class Selection:
+    """Which rows go on, and how to rebuild the others.
+
+    Attributes:
+        kept, removed: `(K,)`, `(R,)` int64 row indices, ascending.
+        reconstruct: gives the removed rows `(R, C)` from the kept ones `(K, C)`.
+    """
+
+    kept: Tensor
+    removed: Tensor
+    reconstruct: ops.Reconstruction
+    _memo: dict[tuple[str, int], tuple[object, Any]] = field(default_factory=dict)
+
+    def merge(self, kept: Tensor, removed: Tensor) -> Tensor:
+        """All rows `(N, C)` in their original order."""
+        return ops.merge_rows(kept, removed, self.kept, self.removed)
+
+    def restore(self, kept: Tensor) -> Tensor:
+        """All rows `(N, C)`, the removed ones rebuilt from the kept ones `(K, C)`."""
+        return self.merge(kept, self.reconstruct(kept))
+
+    def once(self, name: str, source: object, compute: Callable[[], T]) -> T:
+        """`compute()`, remembered for this encoder call by `name` and the identity of `source`."""
+        key = (name, id(source))
+        if key not in self._memo:
+            self._memo[key] = (source, compute())  # holding the source keeps its id its own
+        return cast(T, self._memo[key][1])
+
+    def to(self, device: torch.device) -> None:
+        """Follow a model whose blocks are split over devices."""
+        if self.kept.device != device:
+            self.kept, self.removed = self.kept.to(device), self.removed.to(device)
+            self.reconstruct.to(device)
+            self._memo.clear()
