@@ -58,8 +58,8 @@ class CompressionHandle:
 def compress(model: nn.Module, vision: IPCV, language: None = None) -> CompressionHandle:
     """Make the vision encoder of `model` run most of its blocks on few patches.
 
-    The model object itself is changed (by hooks; weights and code stay) until the handle is removed.
-    The encoder returns as many tokens as before.
+    The model object itself is changed (by hooks; weights and code stay) until the handle is
+    removed. The encoder returns as many tokens as before.
 
     Args:
         model: a supported `transformers` model: the full one, its inner model, or a bare encoder.

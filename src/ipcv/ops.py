@@ -22,12 +22,14 @@ def feature_difference(before: Tensor, after: Tensor) -> Tensor:
     """How much a block changed each row: `||after - before||_2` (paper, eq. 3).
 
     Args:
-        before, after: `(N, C)`, any floating dtype.
+        before: `(N, C)` input of the block, any floating dtype.
+        after: `(N, C)` its output.
 
     Returns:
         `(N,)` fp32.
     """
-    return torch.linalg.vector_norm(after - before, dim=-1, dtype=torch.float32)
+    difference = after - before
+    return torch.linalg.vector_norm(difference, dim=-1, dtype=torch.float32)  # type: ignore[no-any-return]
 
 
 def keep_count(length: int, reduction_ratio: float) -> int:
@@ -91,9 +93,10 @@ def nearest_neighbors(
     """For each removed row the nearest kept rows of its own group, by Euclidean distance in fp32.
 
     Args:
-        removed: `(R, C)`, groups of `removed_lengths` consecutive rows.
-        kept: `(K, C)`, groups of `kept_lengths` consecutive rows, none empty where its group has
-            removed rows.
+        removed: `(R, C)`, group by group.
+        kept: `(K, C)`, group by group.
+        removed_lengths: rows of `removed` per group.
+        kept_lengths: rows of `kept` per group, none 0 where the group has removed rows.
         num_neighbors: `k`; a group that keeps fewer uses all it keeps.
         memory_budget: bytes of distances held at a time; bounds the chunks, not the result.
     """
@@ -179,7 +182,9 @@ class Reconstruction:
         self.base = self.base.to(device)
 
 
-def merge_rows(kept: Tensor, removed: Tensor, kept_indices: Tensor, removed_indices: Tensor) -> Tensor:
+def merge_rows(
+    kept: Tensor, removed: Tensor, kept_indices: Tensor, removed_indices: Tensor
+) -> Tensor:
     """All `N = K + R` rows in their original order: `(K, C)`, `(R, C) -> (N, C)`."""
     rows = kept.new_empty(len(kept) + len(removed), kept.shape[-1])
     return rows.index_copy_(0, kept_indices, kept).index_copy_(0, removed_indices, removed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ class EncoderAdapter(ABC):
 
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder = encoder
-        self.blocks: Sequence[nn.Module] = list(encoder.get_submodule(self.blocks_path))  # type: ignore[arg-type]
+        self.blocks: list[nn.Module] = list(encoder.get_submodule(self.blocks_path).children())
 
     def norm(self, block: nn.Module) -> nn.Module:
         """The norm in front of the block's attention."""
@@ -38,6 +38,7 @@ class EncoderAdapter(ABC):
         """The block's attention module."""
         return block.get_submodule(self.attention_name)
 
+    @abstractmethod
     def open(self, arguments: Arguments) -> Any:
         """Read, before the first block, what `layout` needs from the encoder's own arguments."""
 
@@ -60,7 +61,7 @@ class EncoderAdapter(ABC):
     @abstractmethod
     def attend(
         self,
-        attention: nn.Module,
+        attention: Any,
         queries: Tensor,
         keys: Tensor,
         arguments: Arguments,
@@ -98,15 +99,15 @@ def is_plain_linear(module: nn.Module) -> bool:
     )
 
 
-def attention_function(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def attention_function(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
     """The attention implementation (eager, sdpa, flash, …) that the module is configured to use."""
     from sys import modules
 
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     eager = modules[type(attention).__module__].eager_attention_forward
-    name = attention.config._attn_implementation  # type: ignore[union-attr]
-    return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)  # type: ignore[no-any-return]
+    name = attention.config._attn_implementation
+    return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
 
 
 def pruned_cu_seqlens(cu_seqlens: Tensor, selection: Selection) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv import ops
@@ -47,7 +49,7 @@ class PackedEncoder(EncoderAdapter):
 
     def attend(
         self,
-        attention: nn.Module,
+        attention: Any,
         queries: Tensor,
         keys: Tensor,
         arguments: Arguments,
@@ -63,7 +65,8 @@ class PackedEncoder(EncoderAdapter):
         output = _attend_segments(
             attention, query, key, value, cu_queries, cu_keys, arguments.get("max_seqlen")
         )
-        return attention.proj(output.reshape(len(queries), -1))  # type: ignore[operator, no-any-return]
+        projected: Tensor = attention.proj(output.reshape(len(queries), -1))
+        return projected
 
     @staticmethod
     def _kept_embeddings(
@@ -76,7 +79,7 @@ class PackedEncoder(EncoderAdapter):
 
     @staticmethod
     def _project(
-        attention: nn.Module, queries: Tensor, keys: Tensor, selection: Selection
+        attention: Any, queries: Tensor, keys: Tensor, selection: Selection
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Query `(K, heads, D)`, key and value `(N, heads, D)` of the fused projection."""
         num_heads, qkv = attention.num_heads, attention.qkv
@@ -85,7 +88,9 @@ class PackedEncoder(EncoderAdapter):
             bias_q, bias_kv = (None, None) if qkv.bias is None else qkv.bias.tensor_split([split])
             query = F.linear(queries, qkv.weight[:split], bias_q).view(len(queries), num_heads, -1)
             key, value = (
-                F.linear(keys, qkv.weight[split:], bias_kv).view(len(keys), 2, num_heads, -1).unbind(1)
+                F.linear(keys, qkv.weight[split:], bias_kv)
+                .view(len(keys), 2, num_heads, -1)
+                .unbind(1)
             )
         else:
             query, key, value = qkv(keys).view(len(keys), 3, num_heads, -1).unbind(1)
@@ -94,7 +99,7 @@ class PackedEncoder(EncoderAdapter):
 
 
 def _attend_segments(
-    attention: nn.Module,
+    attention: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -105,7 +110,7 @@ def _attend_segments(
     """Attention of `(1, heads, rows, D)` within segments: `(1, query rows, heads, D)`."""
     function = attention_function(attention)
     options = {"attention_mask": None, "scaling": attention.scaling, "is_causal": False}
-    if "flash" in attention.config._attn_implementation:  # type: ignore[union-attr]
+    if "flash" in attention.config._attn_implementation:
         if max_seqlen is None:
             max_seqlen = int(cu_keys.diff().max())
         return function(

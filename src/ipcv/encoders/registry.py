@@ -38,9 +38,7 @@ class Family:
     published: bool
 
 
-QWEN_SETTINGS = IPCV(
-    prune_layer=3, reduction_ratio=0.65, stabilization_layers=7, num_neighbors=10
-)
+QWEN_SETTINGS = IPCV(prune_layer=3, reduction_ratio=0.65, stabilization_layers=7, num_neighbors=10)
 
 FAMILIES = (
     Family(
@@ -88,7 +86,7 @@ def adapter_for(model: nn.Module) -> EncoderAdapter:
 
     Raises:
         TypeError: not a `transformers` model.
-        ValueError: a model type that is not supported, or a supported one without its stock encoder.
+        ValueError: the model type is not supported, or the encoder is not the stock class.
     """
     family = family_of(model_type_of(model))
     for module in model.modules():
