@@ -64,7 +64,9 @@ class Engine:
         """Install the hooks."""
         encoder, first = self.adapter.encoder, self.method.prune_layer
         signature = inspect.signature(encoder.forward)
-        self._add(encoder.register_forward_pre_hook(partial(self._open, signature), with_kwargs=True))
+        self._add(
+            encoder.register_forward_pre_hook(partial(self._open, signature), with_kwargs=True)
+        )
         self._add(encoder.register_forward_hook(self._close, always_call=True))
         for index in range(first - 1, self._last + 1):
             block = self.adapter.blocks[index]
@@ -76,7 +78,9 @@ class Engine:
             )
             if index >= first:
                 # Ahead of the hooks that capture outputs: those must see what this one returns.
-                self._add(block.register_forward_hook(partial(self._after_block, index), prepend=True))
+                self._add(
+                    block.register_forward_hook(partial(self._after_block, index), prepend=True)
+                )
         for index in self._stabilized:
             self._stabilize(index)
 
