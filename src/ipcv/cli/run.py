@@ -1,0 +1,100 @@
+"""`ipcv run`: ask a model about images, with and without compression."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from ipcv.cli.report import Report
+from ipcv.config import IPCV
+from ipcv.overlay import check_target, draw_overlay
+from ipcv.prompt import build_inputs, read_prompt
+
+Option = typer.Option
+
+
+def run(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE... QUESTION",
+            help="Image or video files, then the question. Without any: a shipped example.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, Option(help="Folder or hub id.", show_default="the embedded model")
+    ] = None,
+    prune_layer: Annotated[int | None, Option(show_default="preset")] = None,
+    reduction_ratio: Annotated[float | None, Option(show_default="preset")] = None,
+    stabilization_layers: Annotated[int | None, Option(show_default="preset")] = None,
+    num_neighbors: Annotated[int | None, Option(show_default="preset")] = None,
+    scope: Annotated[str | None, Option(help='"item" or "batch".', show_default="preset")] = None,
+    compress: Annotated[bool, Option(help="Compress at all.")] = True,
+    compare: Annotated[bool, Option(help="With and without compression, side by side.")] = True,
+    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+    max_new_tokens: Annotated[int, Option(min=1)] = 64,
+    as_json: Annotated[bool, Option("--json", help="Print JSON instead of a table.")] = False,
+    save_overlay: Annotated[
+        Path | None, Option(help="Write the images with their removed patches dimmed.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, Option("--trust-remote-code", help="Let the checkpoint's own code run.")
+    ] = False,
+) -> None:
+    """Ask a model about images or videos, with and without compression."""
+    given = {
+        name: value
+        for name, value in {
+            "prune_layer": prune_layer,
+            "reduction_ratio": reduction_ratio,
+            "stabilization_layers": stabilization_layers,
+            "num_neighbors": num_neighbors,
+            "scope": scope,
+        }.items()
+        if value is not None
+    }
+    IPCV.from_dict(given)  # settings out of range are refused before anything is loaded
+    check_target(save_overlay, compress)
+    media, question = read_prompt(inputs)
+
+    # Only now what takes seconds to import or load.
+    from ipcv.bench.compare import REPETITIONS
+    from ipcv.bench.compare import compare as run_variants
+    from ipcv.loading import load
+    from ipcv.models import TINY
+    from ipcv.presets import preset
+
+    name = model or str(TINY)
+    loaded, processor = load(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    settings = IPCV.from_dict(preset(loaded).vision.to_dict() | given)
+    variants = {"uncompressed": None, "compressed": settings}
+    if not compress:
+        del variants["compressed"]
+    elif not compare:
+        del variants["uncompressed"]
+    prompt = build_inputs(loaded, processor, media, question)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("running", total=len(variants) * (REPETITIONS + 1))
+        measured = run_variants(
+            loaded,
+            processor,
+            prompt,
+            list(variants.values()),
+            max_new_tokens=max_new_tokens,
+            on_step=lambda: progress.advance(task),
+        )
+    runs = dict(zip(variants, measured, strict=True))
+    if save_overlay is not None:
+        draw_overlay(media, prompt, runs["compressed"].calls).save(save_overlay)
+    report = Report(name, question, settings if compress else None, runs)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        Console().print(report.to_table())

@@ -1,0 +1,83 @@
+"""Load a model and its processor, from a folder or the hub, without running what they bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+from transformers.utils import is_torchvision_available
+
+from ipcv.encoders.registry import family_of
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[PreTrainedModel, Any]:
+    """A model in eval mode and its processor.
+
+    Args:
+        name_or_path: a folder, or a model id on the hub.
+        dtype: one of `DTYPES`; "auto" is the checkpoint's own, and float32 on a CPU.
+        device: as torch names it; the accelerator by default, else the CPU.
+        trust_remote_code: whether the checkpoint's own Python code may run.
+
+    Raises:
+        ValueError: not found, of an unsupported type, wants remote code, ships no safetensors, or
+            an unknown dtype or device.
+    """
+    target = _device(device)
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    if dtype == "auto" and target.type == "cpu":
+        dtype = "float32"
+    source, options = str(name_or_path), {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        family_of(config.model_type)
+        processor = load_processor(source, config.model_type, **options)
+        model = AutoModelForImageTextToText.from_pretrained(
+            source, config=config, dtype=dtype, use_safetensors=True, **options
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot load {source}: {_one_line(error)}") from None
+    return model.to(target).eval(), processor
+
+
+def load_processor(source: str, model_type: str, **options: Any) -> Any:
+    """`AutoProcessor`; without torchvision, which videos need, the same for images only."""
+    if is_torchvision_available():
+        return AutoProcessor.from_pretrained(source, **options)
+    base = getattr(transformers, PROCESSOR_MAPPING_NAMES[model_type])
+    attributes = [name for name in base.get_attributes() if name != "video_processor"]
+    images_only: Any = type(
+        base.__name__, (base,), {"get_attributes": classmethod(lambda cls: attributes)}
+    )
+    return images_only.from_pretrained(source, **options)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        accelerator = torch.accelerator.current_accelerator()
+        return (
+            accelerator if torch.accelerator.is_available() and accelerator else torch.device("cpu")
+        )
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used: {_one_line(error)}") from None
+    return device
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,86 @@
+"""Images and video frames from files that may be anything."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000
+"""Images that claim more pixels are refused before they are decoded."""
+
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+
+
+def is_video(path: Path) -> bool:
+    """Whether the file's extension is a video's."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def load_image(path: Path) -> Image.Image:
+    """The image as RGB, turned as its EXIF orientation says.
+
+    Raises:
+        ValueError: missing, unreadable, truncated, not an image, or beyond `MAX_PIXELS`.
+    """
+    _require_file(path, "image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                _require_size(path, *image.size)
+                return ImageOps.exif_transpose(image).convert("RGB")
+    except Image.DecompressionBombError:
+        raise ValueError(f"image {path} claims more than {MAX_PIXELS:,} pixels: refused") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is not an image that Pillow can read") from None
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"image {path} cannot be read: {error}") from None
+
+
+def load_video(path: Path, num_frames: int = 8) -> list[Image.Image]:
+    """`num_frames` RGB frames, evenly spaced over the video, decoded by PyAV.
+
+    A shorter video gives all its frames.
+
+    Raises:
+        ValueError: missing, unreadable, or without a frame.
+        ImportError: PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError:
+        raise ImportError('video needs PyAV: pip install "ipcv[video]"') from None
+    _require_file(path, "video")
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            _require_size(path, stream.width, stream.height)
+            total = stream.frames or sum(1 for _ in container.decode(stream))
+            wanted = {(2 * i + 1) * total // (2 * num_frames) for i in range(num_frames)}
+            container.seek(0)
+            frames = [
+                frame.to_image()
+                for index, frame in enumerate(container.decode(stream))
+                if index in wanted
+            ]
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise ValueError(f"video {path} cannot be read: {error}") from None
+    if not frames:
+        raise ValueError(f"video {path} holds no frame")
+    return frames
+
+
+def _require_file(path: Path, kind: str) -> None:
+    if not path.exists():
+        raise ValueError(f"{kind} {path} does not exist")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+
+
+def _require_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{path} claims {width:,} x {height:,} pixels, more than {MAX_PIXELS:,}: refused"
+        )
