@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
+from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from ipcv import ops
@@ -63,6 +66,10 @@ class Engine:
     def attach(self) -> None:
         """Install the hooks."""
         encoder, first = self.adapter.encoder, self.method.prune_layer
+        if (owner := self.adapter.owner) is not None:
+            hook = partial(self._enter_owner, inspect.signature(owner.forward))
+            self._add(owner.register_forward_pre_hook(hook, with_kwargs=True))
+            self._add(owner.register_forward_hook(self._leave_owner, always_call=True))
         signature = inspect.signature(encoder.forward)
         self._add(
             encoder.register_forward_pre_hook(partial(self._open, signature), with_kwargs=True)
@@ -96,12 +103,22 @@ class Engine:
     def _call(self) -> _Call | None:
         return getattr(self._local, "call", None)
 
+    def _enter_owner(
+        self, signature: inspect.Signature, owner: nn.Module, args: Any, kwargs: Arguments
+    ) -> None:
+        self._local.tiles = deque(self.adapter.tiles(bind(signature, args, kwargs)))
+
+    def _leave_owner(self, owner: nn.Module, args: Any, output: Any) -> None:
+        self._local.tiles = None
+
     def _open(
         self, signature: inspect.Signature, encoder: nn.Module, args: Any, kwargs: Arguments
     ) -> None:
         arguments = bind(signature, args, kwargs)
         full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
-        self._local.call = _Call(self.adapter.open(arguments), full_outputs)
+        tiles = getattr(self._local, "tiles", None)
+        context = self.adapter.open(arguments, tiles.popleft() if tiles else ())
+        self._local.call = _Call(context, full_outputs)
 
     def _close(self, encoder: nn.Module, args: Any, output: Any) -> None:
         self._local.call = None
@@ -125,23 +142,24 @@ class Engine:
         if selection is None:
             return None
         selection.to(hidden_states.device)
+        call.arguments = arguments = on_device(arguments, hidden_states.device)
         if index == self.method.prune_layer or index - 1 in call.full_outputs:
             call.full = self.adapter.rows(hidden_states)
             call.kept = call.full[selection.kept]
         else:
             call.full = None
-            call.kept = self.adapter.rows(hidden_states)
-        call.arguments = arguments
+            call.kept = self.adapter.unpack(hidden_states, selection)
         pruned = self.adapter.prune_arguments(arguments, selection)
         del pruned["hidden_states"]
-        return (self.adapter.like(call.kept, hidden_states),), pruned
+        return (self.adapter.pack(call.kept, hidden_states, selection),), pruned
 
     def _after_block(self, index: int, block: nn.Module, args: Any, output: Any) -> Any:
         call = self._call
         if call is None or call.selection is None or index not in call.full_outputs:
             return None
         states = output[0] if isinstance(output, tuple) else output
-        kept = self.adapter.rows(states)
+        call.selection.to(states.device)
+        kept = self.adapter.unpack(states, call.selection)
         full = self.adapter.like(call.selection.restore(kept), states)
         return (full, *output[1:]) if isinstance(output, tuple) else full
 
@@ -153,12 +171,12 @@ class Engine:
         if self.method.scope == "batch":
             layout = layout.merged()
         counts = layout.keep_counts(self.method.reduction_ratio)
-        scores = layout.protect(ops.feature_difference(call.previous.to(rows.device), rows))
+        scores = layout.rank(ops.feature_difference(call.previous.to(rows.device), rows))
         call.previous = None
         kept, removed = ops.select_top(scores, layout.group_lengths, counts)
         blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
         self.stats.add(EncoderCall(layout, tuple(counts), kept, *blocks))
-        if not len(removed):
+        if counts == layout.filled_lengths:
             return
         kept_lengths = layout.per_item(counts)
         removed_lengths = [n - k for n, k in zip(layout.item_lengths, kept_lengths, strict=True)]
@@ -166,7 +184,8 @@ class Engine:
         neighbors = ops.nearest_neighbors(
             *states, removed_lengths, kept_lengths, self.method.num_neighbors
         )
-        call.selection = Selection(kept, removed, ops.Reconstruction(*states, neighbors))
+        reconstruct = ops.Reconstruction(*states, neighbors)
+        call.selection = Selection(layout, counts, kept, removed, reconstruct)
 
     def _stabilize(self, index: int) -> None:
         """Let kept rows attend all rows in this block; only kept rows ask (section 3.3)."""
@@ -179,14 +198,16 @@ class Engine:
             call = self._call
             if call is None or call.selection is None or call.kept is None:
                 return original(*args, **kwargs)
-            selection = call.selection
+            queries, selection = args[0] if args else kwargs["hidden_states"], call.selection
+            selection.to(queries.device)  # an offloading block moves its inputs after our hook
             if call.full is None:
-                removed = selection.reconstruct(call.kept)
+                removed = selection.reconstruct(call.kept.to(queries.device))
             else:
-                removed = call.full[selection.removed]
-            queries = self.adapter.rows(args[0] if args else kwargs["hidden_states"])
-            keys = selection.merge(queries, norm(removed))
-            return self.adapter.attend(attention, queries, keys, call.arguments, selection)
+                removed = call.full.to(queries.device)[selection.removed]
+            rows = selection.merge(self.adapter.unpack(queries, selection), norm(removed))
+            keys = self.adapter.like(rows, queries)
+            arguments = on_device(call.arguments, queries.device)
+            return self.adapter.attend(attention, queries, keys, arguments, selection)
 
         def restore() -> None:
             if is_wrapped:
@@ -207,3 +228,14 @@ def bind(signature: inspect.Signature, args: Any, kwargs: Arguments) -> Argument
         else:
             arguments[name] = value
     return arguments
+
+
+def on_device(arguments: Arguments, device: torch.device) -> Arguments:
+    """The arguments with all tensors on `device`, the same objects where they are there already."""
+    tensors = (
+        x for value in arguments.values() for x in (value if isinstance(value, tuple) else (value,))
+    )
+    if all(x.device == device for x in tensors if isinstance(x, Tensor)):
+        return arguments
+    moved: Arguments = send_to_device(arguments, device)
+    return moved

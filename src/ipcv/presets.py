@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import nn
 
 from ipcv.config import IPCV
-from ipcv.encoders.registry import adapter_for, family_of, model_type_of
+from ipcv.encoders.registry import family_of, find_encoder
 
 
 class Preset(NamedTuple):
@@ -33,9 +33,9 @@ def preset(model: nn.Module | str) -> Preset:
     """
     if isinstance(model, str):
         return Preset(family_of(model).settings)
-    family = family_of(model_type_of(model))
-    scale = len(adapter_for(model).blocks) / family.depth
-    published = family.settings
+    encoder, module = find_encoder(model)
+    scale = len(encoder.adapter(module).blocks) / encoder.depth
+    published = encoder.settings
     return Preset(
         dataclasses.replace(
             published,

@@ -24,15 +24,25 @@ class Layout:
         group_lengths: rows per selection group; groups subdivide items. Where the hidden states
             must stay rectangular (tiles of one image) a group is one tile, else an item.
         protected: rows at the start of each group that are always kept (CLS, registers).
-        rectangular: whether every group must keep the same number of rows.
-        order: `(N,)` for each row the input row it holds, where the encoder permutes its rows.
+        rectangular: whether all groups have the same length and must carry equally many rows.
+        padding: `(N,)` bool, the rows that hold no patch: never kept, never anybody's neighbour.
+        padding_lengths: how many rows of each group those are; empty without padding.
+        order: gives `(N,)`, for each row the input row it holds, where the encoder permutes rows.
     """
 
     item_lengths: tuple[int, ...]
     group_lengths: tuple[int, ...]
     protected: int = 0
     rectangular: bool = False
-    order: Tensor | None = None
+    padding: Tensor | None = None
+    padding_lengths: tuple[int, ...] = ()
+    order: Callable[[], Tensor] | None = None
+
+    @property
+    def filled_lengths(self) -> list[int]:
+        """Rows per group without padding."""
+        padding = self.padding_lengths or (0,) * len(self.group_lengths)
+        return [length - pad for length, pad in zip(self.group_lengths, padding, strict=True)]
 
     def merged(self) -> Layout:
         """All items as one, for `scope="batch"`; rectangular groups stay."""
@@ -43,8 +53,8 @@ class Layout:
     def keep_counts(self, reduction_ratio: float) -> list[int]:
         """Rows to keep per group, protected rows included."""
         return [
-            self.protected + ops.keep_count(length - self.protected, reduction_ratio)
-            for length in self.group_lengths
+            min(length, self.protected + ops.keep_count(length - self.protected, reduction_ratio))
+            for length in self.filled_lengths
         ]
 
     def per_item(self, group_values: Sequence[int]) -> list[int]:
@@ -53,8 +63,10 @@ class Layout:
         splits = [0, *(ends[end] for end in accumulate(self.item_lengths))]
         return [sum(group_values[a:b]) for a, b in pairwise(splits)]
 
-    def protect(self, scores: Tensor) -> Tensor:
-        """Scores `(N,)` with those of protected rows raised above all others."""
+    def rank(self, scores: Tensor) -> Tensor:
+        """Scores `(N,)` with protected rows raised above, and padding sunk below, all others."""
+        if self.padding is not None:
+            scores = scores.masked_fill(self.padding, -torch.inf)
         if self.protected:
             scores.view(len(self.group_lengths), -1)[:, : self.protected] = torch.inf
         return scores
@@ -65,10 +77,14 @@ class Selection:
     """Which rows go on, and how to rebuild the others.
 
     Attributes:
-        kept, removed: `(K,)`, `(R,)` int64 row indices, ascending.
+        layout: which rows belong together.
+        counts: kept rows per group of the layout.
+        kept, removed: `(K,)`, `(R,)` int64 row indices, ascending. Padding counts as removed.
         reconstruct: gives the removed rows `(R, C)` from the kept ones `(K, C)`.
     """
 
+    layout: Layout
+    counts: list[int]
     kept: Tensor
     removed: Tensor
     reconstruct: ops.Reconstruction

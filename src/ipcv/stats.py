@@ -18,7 +18,7 @@ HISTORY = 64
 
 @dataclass(frozen=True)
 class ItemStats:
-    """One image or video in one encoder call; protected tokens such as CLS are not counted.
+    """One image or video in one encoder call; CLS, registers and padding are not counted.
 
     Attributes:
         patches: patches that came in.
@@ -55,11 +55,11 @@ class EncoderCall:
     def items(self) -> tuple[ItemStats, ...]:
         """Host integers only."""
         layout = self.layout
-        protected = layout.per_item([layout.protected] * len(self.counts))
-        kept = layout.per_item(self.counts)
+        fixed = layout.per_item([layout.protected] * len(self.counts))
+        filled, kept = layout.per_item(layout.filled_lengths), layout.per_item(self.counts)
         return tuple(
-            self._item(length - fixed, count - fixed)
-            for length, count, fixed in zip(layout.item_lengths, kept, protected, strict=True)
+            self._item(patches - f, count - f)
+            for patches, count, f in zip(filled, kept, fixed, strict=True)
         )
 
     def _item(self, patches: int, kept: int) -> ItemStats:
@@ -75,15 +75,16 @@ class EncoderCall:
     def kept_indices(self) -> list[Tensor]:
         """Per item the kept patches, ascending, numbered as the encoder's input orders them.
 
-        Reading it waits for the device. Int64 on the CPU; protected tokens are not counted.
+        Reading it waits for the device. Int64 on the CPU; protected tokens are not counted, padding
+        is.
         """
         layout = self.layout
         kept = torch.zeros(sum(layout.item_lengths), dtype=torch.bool)
         kept[self.kept_rows.cpu()] = True
         if layout.order is not None:
-            kept = torch.empty_like(kept).index_copy_(0, layout.order.cpu(), kept)
+            kept = torch.empty_like(kept).index_copy_(0, layout.order().cpu(), kept)
         patches = [group[layout.protected :] for group in kept.split(list(layout.group_lengths))]
-        lengths = [item.patches for item in self.items]
+        lengths = layout.per_item([len(group) for group in patches])
         return [item.nonzero().flatten() for item in torch.cat(patches).split(lengths)]
 
 

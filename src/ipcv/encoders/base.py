@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,14 @@ Arguments = dict[str, Any]
 class EncoderAdapter(ABC):
     """Where the parts of one shape of vision encoder are, and how to slice what its blocks take.
 
-    The engine flattens hidden states to rows `(N, C)` by `rows` and back by `like`.
+    The engine works on rows: all `(N, C)`, by `rows` and back by `like`, or the kept ones `(K, C)`,
+    by `unpack` and back by `pack`.
+
+    Attributes:
+        encoder: the module whose `forward` starts and ends a compressed call.
+        blocks: its transformer blocks.
+        owner: the module around it, if its arguments tell which tiles make up an image.
+        tiles: reads them: for each encoder call that a call of the owner makes, tiles per image.
     """
 
     blocks_path: str
@@ -29,6 +36,8 @@ class EncoderAdapter(ABC):
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder = encoder
         self.blocks: list[nn.Module] = list(encoder.get_submodule(self.blocks_path).children())
+        self.owner: nn.Module | None = None
+        self.tiles: Callable[[Arguments], list[list[int]]]
 
     def norm(self, block: nn.Module) -> nn.Module:
         """The norm in front of the block's attention."""
@@ -39,8 +48,11 @@ class EncoderAdapter(ABC):
         return block.get_submodule(self.attention_name)
 
     @abstractmethod
-    def open(self, arguments: Arguments) -> Any:
-        """Read, before the first block, what `layout` needs from the encoder's own arguments."""
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Any:
+        """Read, before the first block, what `layout` needs from the encoder's own arguments.
+
+        `tiles`: tiles per image of this call, empty if not known.
+        """
 
     @abstractmethod
     def layout(self, context: Any, hidden_states: Tensor) -> Layout:
@@ -52,7 +64,15 @@ class EncoderAdapter(ABC):
 
     @abstractmethod
     def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
-        """Rows (some or all) in the shape in which this encoder carries hidden states."""
+        """All rows `(N, C)` in the shape in which this encoder carries hidden states."""
+
+    def unpack(self, hidden_states: Tensor, selection: Selection) -> Tensor:
+        """The kept rows `(K, C)` of the hidden states that the pruned blocks carry."""
+        return self.rows(hidden_states)
+
+    def pack(self, kept: Tensor, hidden_states: Tensor, selection: Selection) -> Tensor:
+        """The inverse of `unpack`, like `hidden_states` before or after pruning."""
+        return self.like(kept, hidden_states)
 
     @abstractmethod
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
@@ -67,9 +87,9 @@ class EncoderAdapter(ABC):
         arguments: Arguments,
         selection: Selection,
     ) -> Any:
-        """What `attention` returns for normed kept rows `(K, C)` that attend normed rows `(N, C)`.
+        """What `attention` returns for normed kept rows that attend all normed rows.
 
-        `arguments` are those the block was called with, for all rows.
+        Both are in the encoder's own shape; `arguments` are the block's, for all rows.
         """
 
     def full_length_outputs(self, arguments: Arguments) -> set[int]:
@@ -107,7 +127,10 @@ def attention_function(attention: Any) -> Callable[..., tuple[Tensor, Tensor | N
 
     eager = modules[type(attention).__module__].eager_attention_forward
     name = attention.config._attn_implementation
-    return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
+    function: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
+        name, eager
+    )
+    return function
 
 
 def pruned_cu_seqlens(cu_seqlens: Tensor, selection: Selection) -> Tensor:
@@ -117,3 +140,52 @@ def pruned_cu_seqlens(cu_seqlens: Tensor, selection: Selection) -> Tensor:
         cu_seqlens,
         lambda: torch.searchsorted(selection.kept, cu_seqlens.long()).to(cu_seqlens.dtype),
     )
+
+
+def attend_segments(
+    attention: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_queries: Tensor,
+    cu_keys: Tensor,
+    max_seqlen: int | None,
+) -> Tensor:
+    """Attention of packed `(rows, heads, D)` within segments: `(1, query rows, heads, D)`.
+
+    Segments may have no queries.
+    """
+    # (rows, heads, D) -> (1, heads, rows, D), as the attention implementations take it.
+    query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
+    function = attention_function(attention)
+    options = {"attention_mask": None, "scaling": scaling(attention), "is_causal": False}
+    if "flash" in attention.config._attn_implementation:
+        if max_seqlen is None:
+            max_seqlen = int(cu_keys.diff().max())
+        return function(
+            attention,
+            query,
+            key,
+            value,
+            cu_seq_lens_q=cu_queries,
+            cu_seq_lens_k=cu_keys,
+            max_length_q=max_seqlen,
+            max_length_k=max_seqlen,
+            **options,
+        )[0]
+    query_lengths, key_lengths = cu_queries.diff().tolist(), cu_keys.diff().tolist()
+    segments = zip(
+        query.split(query_lengths, dim=2),
+        key.split(key_lengths, dim=2),
+        value.split(key_lengths, dim=2),
+        strict=True,
+    )
+    return torch.cat(
+        [function(attention, q, k, v, **options)[0] for q, k, v in segments if q.shape[2]], dim=1
+    )
+
+
+def scaling(attention: Any) -> float:
+    """The factor on the products of queries and keys."""
+    factor: float = attention.scaling if hasattr(attention, "scaling") else attention.scale
+    return factor

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +15,7 @@ from ipcv import ops
 from ipcv.encoders.base import (
     Arguments,
     EncoderAdapter,
-    attention_function,
+    attend_segments,
     is_plain_linear,
     pruned_cu_seqlens,
 )
@@ -20,18 +23,18 @@ from ipcv.selection import Layout, Selection
 
 
 class PackedEncoder(EncoderAdapter):
-    """Qwen2-VL. Items come from `grid_thw`; attention is within the segments of `cu_seqlens`."""
+    """Qwen2-VL, Qwen3.5 and later: items by `grid_thw`, attention in segments of `cu_seqlens`."""
 
     blocks_path = "blocks"
     norm_name = "norm1"
     attention_name = "attn"
 
-    def open(self, arguments: Arguments) -> tuple[int, ...]:
-        """Rows per item."""
-        return tuple(t * h * w for t, h, w in arguments["grid_thw"].tolist())
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
+        lengths = tuple(t * h * w for t, h, w in arguments["grid_thw"].tolist())
+        return Layout(item_lengths=lengths, group_lengths=lengths)
 
-    def layout(self, context: tuple[int, ...], hidden_states: Tensor) -> Layout:
-        return Layout(item_lengths=context, group_lengths=context)
+    def layout(self, context: Layout, hidden_states: Tensor) -> Layout:
+        return context
 
     def rows(self, hidden_states: Tensor) -> Tensor:
         return hidden_states
@@ -60,9 +63,7 @@ class PackedEncoder(EncoderAdapter):
         query, key, value = self._project(attention, queries, keys, selection)
         query = ops.rotate(query, *self._kept_embeddings(embeddings, selection))
         key = ops.rotate(key, *embeddings)
-        # (rows, heads, D) -> (1, heads, rows, D), as the attention implementations take it.
-        query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
-        output = _attend_segments(
+        output = attend_segments(
             attention, query, key, value, cu_queries, cu_keys, arguments.get("max_seqlen")
         )
         projected: Tensor = attention.proj(output.reshape(len(queries), -1))
@@ -98,39 +99,31 @@ class PackedEncoder(EncoderAdapter):
         return query, key, value
 
 
-def _attend_segments(
-    attention: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    cu_queries: Tensor,
-    cu_keys: Tensor,
-    max_seqlen: int | None,
-) -> Tensor:
-    """Attention of `(1, heads, rows, D)` within segments: `(1, query rows, heads, D)`."""
-    function = attention_function(attention)
-    options = {"attention_mask": None, "scaling": attention.scaling, "is_causal": False}
-    if "flash" in attention.config._attn_implementation:
-        if max_seqlen is None:
-            max_seqlen = int(cu_keys.diff().max())
-        return function(
-            attention,
-            query,
-            key,
-            value,
-            cu_seq_lens_q=cu_queries,
-            cu_seq_lens_k=cu_keys,
-            max_length_q=max_seqlen,
-            max_length_k=max_seqlen,
-            **options,
-        )[0]
-    query_lengths, key_lengths = cu_queries.diff().tolist(), cu_keys.diff().tolist()
-    segments = zip(
-        query.split(query_lengths, dim=2),
-        key.split(key_lengths, dim=2),
-        value.split(key_lengths, dim=2),
-        strict=True,
-    )
-    return torch.cat(
-        [function(attention, q, k, v, **options)[0] for q, k, v in segments if q.shape[2]], dim=1
-    )
+class WindowedEncoder(PackedEncoder):
+    """Qwen2.5-VL: rows are sorted by window inside each image."""
+
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
+        grid_thw, windows = arguments["grid_thw"], arguments.get("window_index")
+        order = partial(self._input_rows, grid_thw, windows)
+        return replace(super().open(arguments, tiles), order=order)
+
+    def _input_rows(self, grid_thw: Tensor, windows: Tensor | None) -> Tensor:
+        """`(N,)`: a window index permutes units of `spatial_merge_size ** 2` consecutive rows."""
+        from transformers.vision_utils import get_vision_window_index
+
+        config: Any = self.encoder.config
+        if windows is None:
+            windows, _ = get_vision_window_index(
+                grid_thw, config.spatial_merge_size, config.window_size, config.patch_size
+            )
+        unit = config.spatial_merge_size**2
+        rows: Tensor = windows[:, None] * unit + torch.arange(unit, device=windows.device)
+        return rows.flatten()
+
+
+class DeepStackEncoder(PackedEncoder):
+    """Qwen3-VL: mergers read the output of some blocks on the way."""
+
+    def full_length_outputs(self, arguments: Arguments) -> set[int]:
+        tapped: Any = self.encoder.deepstack_visual_indexes
+        return super().full_length_outputs(arguments) | set(tapped)
