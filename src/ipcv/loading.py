@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def load(
     if dtype == "auto" and target.type == "cpu":
         dtype = "float32"
     source, options = str(name_or_path), {"trust_remote_code": trust_remote_code}
+    if not Path(source).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
+        raise ValueError(f"model {source} is neither a folder nor a hub id such as Qwen/Qwen2-VL-2B")
     try:
         config = AutoConfig.from_pretrained(source, **options)
         family_of(config.model_type)
@@ -57,12 +60,14 @@ def load_processor(source: str, model_type: str, **options: Any) -> Any:
     """`AutoProcessor`; without torchvision, which videos need, the same for images only."""
     if is_torchvision_available():
         return AutoProcessor.from_pretrained(source, **options)
-    base = getattr(transformers, PROCESSOR_MAPPING_NAMES[model_type])
+    return images_only(PROCESSOR_MAPPING_NAMES[model_type]).from_pretrained(source, **options)
+
+
+def images_only(processor_class: str) -> Any:
+    """The `transformers` processor class of that name without its video processor."""
+    base = getattr(transformers, processor_class)
     attributes = [name for name in base.get_attributes() if name != "video_processor"]
-    images_only: Any = type(
-        base.__name__, (base,), {"get_attributes": classmethod(lambda cls: attributes)}
-    )
-    return images_only.from_pretrained(source, **options)
+    return type(processor_class, (base,), {"get_attributes": classmethod(lambda cls: attributes)})
 
 
 def _device(name: str | None) -> torch.device:

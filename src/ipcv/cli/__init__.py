@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from typer.exceptions import TyperException
 
 from ipcv.cli.models import models
 from ipcv.cli.run import run
@@ -21,11 +22,23 @@ app.command()(models)
 app.command()(version)
 
 
-def main() -> None:
-    """Run the command line. What a user can mend is one line on stderr and exit status 1."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. What a user can mend is one line on stderr and a non-zero exit status.
+
+    Args:
+        arguments: those of the process by default.
+    """
     try:
-        app()
+        status = app(arguments, standalone_mode=False)
+    except TyperException as error:
+        status = _fail(error.format_message(), error.exit_code)
     except (ValueError, OSError, ImportError) as error:
-        message = " ".join(str(error).split())
-        print(f"ipcv: {message}", file=sys.stderr)
-        sys.exit(1)
+        status = _fail(str(error), 1)
+    except typer.Abort:
+        status = 130
+    sys.exit(status)
+
+
+def _fail(message: str, status: int) -> int:
+    print("ipcv:", " ".join(message.split()), file=sys.stderr)
+    return status

@@ -1,0 +1,1 @@
+"""Measuring: drawn scenes, the built-in task suite, timing, FLOPs and fidelity."""

@@ -1,0 +1,84 @@
+"""Drawn scenes with questions: coloured shapes, a printed number and a printed word.
+
+Every scene follows from its seed alone. Seeds from ``HELD_OUT`` on are for evaluation; no training
+code of this project uses them.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipcv.bench.scenes.lexicon import COLOURS, SHAPES, WORDS
+from ipcv.bench.scenes.objects import SceneObject
+from ipcv.bench.scenes.questions import QUESTION_KINDS, Question, ask
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = [
+    "COLOURS",
+    "HELD_OUT",
+    "QUESTION_KINDS",
+    "SHAPES",
+    "WORDS",
+    "Question",
+    "Scene",
+    "SceneObject",
+    "compose",
+    "draw_scene",
+]
+
+HELD_OUT = 10_000_000
+"""The first seed that is never trained on."""
+
+_PIXELS_PER_SHAPE = 16_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image, what is in it, and one question of every kind that it allows."""
+
+    image: Image
+    objects: tuple[SceneObject, ...]
+    questions: tuple[Question, ...]
+
+
+def draw_scene(seed: int, size: tuple[int, int] = (448, 448)) -> Scene:
+    """Draw the scene of a seed.
+
+    Objects have the same pixel sizes whatever the ``size`` (width, height) of the image; a small
+    image has fewer of them. At 448 x 448 there are three to seven shapes, a number and a word, and
+    a question of each of the :data:`QUESTION_KINDS`.
+    """
+    rng = random.Random(f"{seed} {size[0]} {size[1]}")
+    most_shapes = min(7, max(1, size[0] * size[1] // _PIXELS_PER_SHAPE))
+    if most_shapes >= 3:
+        numbers = words = 1
+    else:
+        numbers = rng.randint(0, 1)
+        words = 1 - numbers
+    image, objects = compose(rng, size, most_shapes, numbers, words)
+    questions = [ask(kind, objects, rng) for kind in QUESTION_KINDS]
+    return Scene(image, objects, tuple(q for q in questions if q is not None))
+
+
+def compose(
+    rng: random.Random, size: tuple[int, int], most_shapes: int, numbers: int, words: int
+) -> tuple[Image, tuple[SceneObject, ...]]:
+    """Paint an image of ``size`` with up to so many objects and say what is where."""
+    from ipcv.bench.scenes import drawing, objects as things
+
+    attributes = things.draw_attributes(rng, most_shapes) if most_shapes else []
+    texts = things.draw_texts(rng, numbers, words)
+    image = drawing.paint_background(rng, size)
+    placed = tuple(
+        things.arrange(rng, size, attributes, texts, drawing.measure_text, drawing.FONTS)
+    )
+    for item in placed:
+        if item.kind == "shape":
+            drawing.paint_shape(image, item, rng)
+        else:
+            drawing.paint_text(image, item)
+    return image, placed

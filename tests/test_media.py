@@ -1,0 +1,92 @@
+import struct
+import zlib
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from ipcv import media
+
+
+def png_header(path: Path, width: int, height: int) -> Path:
+    """A PNG that only claims its size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
+    return path
+
+
+def save_video(path: Path, num_frames: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(num_frames):
+            pixels = np.full((48, 64, 3), 10 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_image_is_rgb_and_upright(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    Image.new("L", (30, 10)).save(path, exif=exif)
+    image = media.load_image(path)
+    assert image.mode == "RGB"
+    assert image.size == (10, 30)
+
+
+def test_missing_image(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        media.load_image(tmp_path / "none.png")
+
+
+def test_folder_as_image(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not a file"):
+        media.load_image(tmp_path)
+
+
+def test_text_file_named_png(tmp_path: Path) -> None:
+    path = tmp_path / "text.png"
+    path.write_text("no image")
+    with pytest.raises(ValueError, match="not an image"):
+        media.load_image(path)
+
+
+def test_truncated_image(tmp_path: Path, image: Path) -> None:
+    path = tmp_path / "half.png"
+    path.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    with pytest.raises(ValueError, match="cannot be read"):
+        media.load_image(path)
+
+
+@pytest.mark.parametrize("side", [11_000, 40_000])
+def test_image_that_claims_too_many_pixels(tmp_path: Path, side: int) -> None:
+    with pytest.raises(ValueError, match="refused"):
+        media.load_image(png_header(tmp_path / "bomb.png", side, side))
+
+
+def test_video_frames_are_spread(tmp_path: Path) -> None:
+    frames = media.load_video(save_video(tmp_path / "video.mp4", 20), num_frames=4)
+    levels = [round(np.asarray(frame).mean() / 10) for frame in frames]
+    assert levels == [2, 7, 12, 17]
+
+
+def test_short_video_gives_all_frames(tmp_path: Path) -> None:
+    assert len(media.load_video(save_video(tmp_path / "video.mp4", 3), num_frames=8)) == 3
+
+
+def test_broken_video(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(b"no video")
+    with pytest.raises(ValueError, match="cannot be read"):
+        media.load_video(path)

@@ -1,0 +1,125 @@
+"""Batches of scenes of one size, drawn by a worker process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+from torch import Tensor
+
+from ipcv.bench.scenes import HELD_OUT, compose
+from tiny.prompts import Packed, Prompter
+from tiny.targets import cell_targets
+
+PATCH = 14
+_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
+_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to draw: the sizes (width, height) to pick from, and how much fits into a batch."""
+
+    sizes: tuple[tuple[int, int], ...]
+    patches: int
+    questions: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one size: patches (B, N, 588), the patch grid, cell targets and questions."""
+
+    patches: Tensor
+    rows: int
+    columns: int
+    targets: dict[str, Tensor]
+    packed: Packed | None
+
+
+def image_patches(image: Image) -> NDArray[np.uint8]:
+    """(N, 588) pixels in the order of the Qwen2-VL processor: 2 x 2 patches of a cell together."""
+    pixels = np.asarray(image)
+    rows, columns = pixels.shape[0] // PATCH, pixels.shape[1] // PATCH
+    grid = pixels.reshape(rows // 2, 2, PATCH, columns // 2, 2, PATCH, 3)
+    return grid.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, -1)
+
+
+def normalize(patches: NDArray[np.uint8]) -> Tensor:
+    """Patches (..., 588) as the processor scales them."""
+    scale = (1 / (255 * _STD)).repeat(PATCH * PATCH)
+    shift = (_MEAN / _STD).repeat(PATCH * PATCH)
+    return torch.from_numpy(patches).float().mul_(torch.from_numpy(scale)) - torch.from_numpy(shift)
+
+
+def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, Any]:
+    """The batch of a seed, as NumPy arrays."""
+    rng = random.Random(seed)
+    size = rng.choice(plan.sizes)
+    count = max(1, round(plan.patches * PATCH * PATCH / (size[0] * size[1])))
+    patches, targets, packs = [], [], []
+    for _ in range(count):
+        scene_rng = random.Random(rng.randrange(HELD_OUT))
+        image, objects = compose(scene_rng, size, *_crowd(scene_rng, size, plan.questions > 0))
+        patches.append(image_patches(image))
+        targets.append(cell_targets(objects, size))
+        if prompter is not None:
+            questions = prompter.ask_many(objects, scene_rng, plan.questions)
+            packs.append(prompter.pack(objects, questions))
+    return {
+        "patches": np.stack(patches),
+        "grid": (size[1] // PATCH, size[0] // PATCH),
+        "targets": {name: np.stack([t[name] for t in targets]) for name in targets[0]},
+        "packed": prompter.collate(packs) if prompter is not None else None,
+    }
+
+
+def _crowd(rng: random.Random, size: tuple[int, int], asked: bool) -> tuple[int, int, int]:
+    """How many shapes, numbers and words to try to place.
+
+    Without questions nothing needs to be unique and texts, the hardest, may come several times.
+    """
+    area = size[0] * size[1]
+    shapes = min(7, max(1, area // 11_000))
+    if asked:
+        return shapes, 1, 1
+    texts = max(1, area // 25_000)
+    numbers = rng.randint(0, texts)
+    return shapes, numbers, texts - numbers
+
+
+def _work(queue: Any, plan: Plan, prompter: Prompter | None, seed: int, niceness: int) -> None:
+    os.nice(niceness)
+    torch.set_num_threads(1)
+    while True:
+        queue.put(draw_batch(seed, plan, prompter))
+        seed += 1
+
+
+def batches(plan: Plan, prompter: Prompter | None, seed: int) -> Iterator[Batch]:
+    """Endless batches from ``seed`` on, drawn ahead by one worker process."""
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue(maxsize=6)
+    worker = context.Process(target=_work, args=(queue, plan, prompter, seed, 0), daemon=True)
+    worker.start()
+    try:
+        while True:
+            raw = queue.get(timeout=120)
+            yield to_batch(raw)
+    finally:
+        worker.terminate()
+
+
+def to_batch(raw: dict[str, Any]) -> Batch:
+    """NumPy arrays of :func:`draw_batch` as tensors."""
+    targets = {name: torch.from_numpy(value) for name, value in raw["targets"].items()}
+    return Batch(normalize(raw["patches"]), *raw["grid"], targets, raw["packed"])
+
+

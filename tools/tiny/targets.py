@@ -1,0 +1,137 @@
+"""Dense targets: what the encoder should know at every merged cell of 28 x 28 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ipcv.bench.scenes import COLOURS, SHAPES, WORDS, SceneObject
+from ipcv.bench.scenes.questions import MARGIN
+
+CELL = 28
+DIGITS = 3
+NO_DIGIT = 10
+KINDS = ("background", "shape", "number", "word")
+IGNORE = -100
+
+_COLOUR_IDS = {name: i for i, name in enumerate(COLOURS)}
+_SHAPE_IDS = {name: i for i, name in enumerate(SHAPES)}
+_WORD_IDS = {name: i for i, name in enumerate(WORDS)}
+_ATTRIBUTES = len(COLOURS) + len(SHAPES)
+
+# Name: (width of the classification, number of such classifications, weight of the loss).
+CLASSES = {
+    "kind": (len(KINDS), 1, 0.5),
+    "shape": (len(SHAPES), 1, 1.0),
+    "colour": (len(COLOURS), 1, 0.5),
+    "digits": (NO_DIGIT + 1, DIGITS, 1.5),
+    "word": (len(WORDS), 1, 1.0),
+    "same": (4, 2, 0.5),
+}
+_RELATIONS = 4 * _ATTRIBUTES  # left, right, above, below x colours and shapes
+_WIDTHS = [width * times for width, times, _ in CLASSES.values()] + [2, _RELATIONS]
+
+Targets = dict[str, NDArray[np.generic]]
+
+
+def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targets:
+    """Targets of one scene, each (cells, ...) with cells in row order.
+
+    ``same`` holds how many objects (up to four) share the shape and the colour of this one,
+    ``offset`` the way to the centre of the object in cells, and ``relation`` whether another object
+    of a colour or shape is left of, right of, above or below it (-1: too close to call).
+    """
+    columns, rows = size[0] // CELL, size[1] // CELL
+    out: Targets = {
+        name: np.full((rows, columns, times), IGNORE, dtype=np.int64)
+        for name, (_, times, _) in CLASSES.items()
+    }
+    out["kind"][:] = 0
+    out["offset"] = np.full((rows, columns, 2), np.nan, dtype=np.float32)
+    out["relation"] = np.full((rows, columns, _RELATIONS), -1, dtype=np.int8)
+    for i, item in enumerate(objects):
+        ys, xs = _cells(item, rows, columns)
+        area = np.s_[ys, xs]
+        out["kind"][area] = KINDS.index(item.kind)
+        x, y = item.centre
+        out["offset"][area][..., 0] = x / CELL - np.arange(columns)[None, xs] - 0.5
+        out["offset"][area][..., 1] = y / CELL - np.arange(rows)[ys, None] - 0.5
+        if item.kind == "number":
+            out["digits"][area] = [int(d) for d in item.text] + [NO_DIGIT] * (DIGITS - len(item.text))
+        elif item.kind == "word":
+            out["word"][area] = _WORD_IDS[item.text]
+        else:
+            out["shape"][area] = _SHAPE_IDS[item.shape]
+            out["colour"][area] = _COLOUR_IDS[item.colour]
+            same_shape = sum(other.shape == item.shape for other in objects)
+            same_colour = sum(other.colour == item.colour for other in objects)
+            out["same"][area] = [min(same_shape, 4) - 1, min(same_colour, 4) - 1]
+            out["relation"][area] = _relations(i, objects)
+    return {name: value.reshape(rows * columns, -1) for name, value in out.items()}
+
+
+def _cells(item: SceneObject, rows: int, columns: int) -> tuple[slice, slice]:
+    """The cells of which the object covers at least about a third along each axis."""
+    left, top, right, bottom = (edge / CELL for edge in item.box)
+    ys = slice(max(0, round(top - 0.15)), max(round(top - 0.15) + 1, round(bottom + 0.15)))
+    xs = slice(max(0, round(left - 0.15)), max(round(left - 0.15) + 1, round(right + 0.15)))
+    return ys, xs
+
+
+def _relations(i: int, objects: Sequence[SceneObject]) -> NDArray[np.int8]:
+    """(4 * attributes,) of 1, 0 and -1 for object ``i``."""
+    beyond = np.zeros((4, _ATTRIBUTES), dtype=bool)
+    near = np.zeros((4, _ATTRIBUTES), dtype=bool)
+    x, y = objects[i].centre
+    for j, other in enumerate(objects):
+        if j == i or other.kind != "shape":
+            continue
+        ids = [_COLOUR_IDS[other.colour], len(COLOURS) + _SHAPE_IDS[other.shape]]
+        dx, dy = other.centre[0] - x, other.centre[1] - y
+        for side, distance in enumerate((-dx, dx, -dy, dy)):
+            beyond[side, ids] |= distance >= MARGIN
+            near[side, ids] |= abs(distance) < MARGIN
+    return np.where(beyond, 1, np.where(near, -1, 0)).astype(np.int8).reshape(-1)
+
+
+class CellHeads(nn.Module):
+    """The auxiliary heads on the merged features; they are thrown away after training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, sum(_WIDTHS))
+
+    def forward(self, merged: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """The weighted loss on merged features (B, cells, D), and accuracies by name."""
+        outputs = self.project(self.norm(merged)).split(_WIDTHS, dim=-1)
+        loss = merged.new_zeros(())
+        scores: dict[str, float] = {}
+        for logits, (name, (width, times, weight)) in zip(outputs, CLASSES.items(), strict=False):
+            logits = logits.reshape(-1, width)
+            truth = targets[name].reshape(-1)
+            known = truth != IGNORE
+            if known.any():
+                loss = loss + weight * F.cross_entropy(logits[known], truth[known])
+                right = torch.ones_like(known)
+                right[known] = logits.detach()[known].argmax(-1) == truth[known]
+                right, known = right.view(-1, times).all(-1), known.view(-1, times)[:, 0]
+                scores[name] = right[known].float().mean().item()
+        offset, relation = outputs[-2:]
+        known = ~targets["offset"].isnan()
+        loss = loss + 0.5 * F.smooth_l1_loss(offset[known], targets["offset"][known])
+        known = targets["relation"] >= 0
+        if known.any():
+            truth = targets["relation"][known].float()
+            relation = relation[known]
+            loss = loss + 6.0 * F.binary_cross_entropy_with_logits(relation, truth)
+            right = (relation.detach() > 0) == truth.bool()
+            if truth.any():
+                scores["related"] = right[truth.bool()].float().mean().item()
+            scores["unrelated"] = right[~truth.bool()].float().mean().item()
+        return loss, scores

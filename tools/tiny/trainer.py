@@ -1,0 +1,156 @@
+"""One training step, the averaged weights, checkpoints and validation."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase, Qwen2VLForConditionalGeneration
+
+from ipcv.bench.scenes import HELD_OUT, QUESTION_KINDS, draw_scene
+from tiny.data import Batch, image_patches, normalize
+from tiny.forward import answer, encode
+from tiny.optimizer import Muon
+from tiny.prompts import Packed, Prompter
+from tiny.targets import IGNORE, CellHeads
+
+VALIDATION = HELD_OUT + 5_000_000  # not the seeds of the reported score
+_EMA = 0.998
+_SPOT_LAYERS = (1, 2)  # after these layers a token that names an object should know where it is
+
+
+class Heads(nn.Module):
+    """What training adds to the model and throws away: dense targets and object positions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.cells = CellHeads(width)
+        self.spots = nn.ModuleList(nn.Linear(width, 2) for _ in _SPOT_LAYERS)
+
+    def spot_loss(self, states: tuple[Tensor, ...], packed: Packed) -> Tensor:
+        """How far the positions of the named objects are off, in cells (smooth L1)."""
+        known = packed.named >= 0  # (B, Q, 2)
+        index = packed.named.clamp(min=0)[..., None]
+        total = states[0].new_zeros(())
+        for layer, head in zip(_SPOT_LAYERS, self.spots, strict=True):
+            state = F.rms_norm(states[layer], states[layer].shape[-1:])
+            named = state.gather(2, index.expand(-1, -1, -1, state.shape[-1]))
+            total = total + F.smooth_l1_loss(4 * head(named)[known], packed.spots[known])
+        return total / len(_SPOT_LAYERS)
+
+
+class Trainer:
+    """The model with all that belongs to its training; ``save`` and ``load`` make it resumable."""
+
+    def __init__(
+        self, model: Qwen2VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        self.model = model
+        self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
+        self.heads = Heads(model.config.text_config.hidden_size)
+        self.prompter = Prompter(tokenizer)
+        self.step = 0
+        blocks = [*model.model.visual.named_parameters(), *model.model.language_model.layers.named_parameters()]
+        matrices = [p for _, p in blocks if p.ndim == 2]
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in (*model.parameters(), *self.heads.parameters()) if id(p) not in chosen]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices),
+            torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+        ]
+
+    def update(self, batch: Batch, lr: float) -> dict[str, float]:
+        """One step of all optimizers; returns losses and accuracies by name."""
+        merged = encode(self.model.model.visual, batch.patches, batch.rows, batch.columns)
+        loss, scores = self.heads.cells(merged, batch.targets)
+        if batch.packed is not None:
+            states = self._answer(self.model, merged, batch)
+            told, right = answer_loss(self.model, states[-1], batch.packed)
+            spot = self.heads.spot_loss(states, batch.packed)
+            scores |= {"spot": spot.item(), "answer": told.item(), "right": right.float().mean().item()}
+            loss = 0.5 * loss + 3.0 * told + 0.5 * spot
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 5.0)
+            optimizer.param_groups[0]["lr"] = lr
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        self._average()
+        return scores | {"loss": loss.item()}
+
+    def _answer(
+        self, model: Qwen2VLForConditionalGeneration, merged: Tensor, batch: Batch
+    ) -> tuple[Tensor, ...]:
+        assert batch.packed is not None
+        rows, columns = batch.rows // 2, batch.columns // 2
+        return answer(model, merged, rows, columns, self.prompter.prefix, batch.packed.ids)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        weight = 1 - min(_EMA, 1 - 1 / self.step)
+        torch._foreach_lerp_(
+            list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], weight
+        )
+
+    @torch.no_grad()
+    def validate(self, size: tuple[int, int], scenes: int, batch_size: int) -> dict[str, float]:
+        """Exact match of the averaged model by kind, on held-out scenes, answers fed in."""
+        hits: dict[str, list[bool]] = defaultdict(list)
+        for first in range(VALIDATION, VALIDATION + scenes, batch_size):
+            drawn = [draw_scene(seed, size) for seed in range(first, first + batch_size)]
+            drawn = [scene for scene in drawn if len(scene.questions) == len(QUESTION_KINDS)]
+            packed = self.prompter.collate(
+                [self.prompter.pack(scene.objects, scene.questions) for scene in drawn]
+            )
+            patches = normalize(torch.stack([torch.from_numpy(image_patches(s.image)) for s in drawn]).numpy())
+            batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed)
+            merged = encode(self.averaged.model.visual, patches, batch.rows, batch.columns)
+            state = self._answer(self.averaged, merged, batch)[-1]
+            _, right = answer_loss(self.averaged, state, packed)
+            for kind, column in zip(QUESTION_KINDS, right.T.tolist(), strict=True):
+                hits[kind] += column
+        scores = {kind: sum(column) / len(column) for kind, column in hits.items()}
+        return {"all": sum(scores.values()) / len(scores)} | scores
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a crash while writing leaves the previous one whole."""
+        partial = path.with_suffix(".partial")
+        torch.save(self._state(), partial)
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.heads.load_state_dict(state["heads"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step = state["step"]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+        }
+
+
+def answer_loss(
+    model: Qwen2VLForConditionalGeneration, hidden: Tensor, packed: Packed
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the answer tokens, and (B, Q) whether every token of an answer is right."""
+    told = packed.labels != IGNORE
+    logits = model.lm_head(hidden[told])
+    right = torch.ones_like(told)
+    right[told] = logits.detach().argmax(-1) == packed.labels[told]
+    return F.cross_entropy(logits, packed.labels[told]), right.all(-1)

@@ -1,0 +1,134 @@
+"""Train the model that ships in ``ipcv/models/tiny``, from scratch, on drawn scenes.
+
+    python tools/train_tiny.py --checkpoint runs/tiny.pt
+
+Stops and resumes at any time; the last checkpoint is exported when all stages are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tiny.architecture import build_config
+from tiny.data import Plan, batches
+from tiny.export import export
+from tiny.processor import SPECIAL, build_tokenizer
+from tiny.trainer import Trainer
+from transformers import Qwen2VLForConditionalGeneration
+
+from ipcv.models import TINY
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training: what is drawn, for how many steps, at which learning rates."""
+
+    name: str
+    steps: int
+    plan: Plan
+    lr: tuple[float, float]
+
+
+SMALL = ((168, 168), (112, 224), (224, 112), (196, 140), (140, 196), (112, 168), (168, 112))
+MEDIUM = ((224, 224), (224, 224), (280, 168), (168, 280), (196, 252), (252, 196))
+LARGE = ((448, 448), (448, 448), (448, 448), (336, 448), (448, 336), (336, 560), (224, 672), (672, 224))  # fmt: skip
+
+STAGES = (
+    Stage("encoder, small images", 800, Plan(SMALL, 3072), (2e-3, 2e-3)),
+    Stage("encoder, 224 px", 1200, Plan(MEDIUM, 4096), (2e-3, 2e-3)),
+    Stage("all, 224 px", 1200, Plan(MEDIUM, 4096, questions=12), (2e-3, 1.5e-3)),
+    Stage("all, 448 px", 800, Plan(LARGE, 5120, questions=18), (1.5e-3, 0.0)),
+)
+WARM_UP = 100
+
+
+def new_trainer() -> Trainer:
+    """A model with random weights."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
+    model = Qwen2VLForConditionalGeneration(build_config(len(tokenizer), ids))
+    return Trainer(model, tokenizer)
+
+
+def stage_at(step: int) -> tuple[Stage, int]:
+    """The stage that a step belongs to and how many of its steps are done."""
+    for stage in STAGES:
+        if step < stage.steps:
+            return stage, step
+        step -= stage.steps
+    raise StopIteration
+
+
+def train(trainer: Trainer, checkpoint: Path, save_every: int, log_every: int) -> None:
+    """Run the stages from wherever the trainer is."""
+    total = sum(stage.steps for stage in STAGES)
+    stage, source = None, iter(())  # type: ignore[var-annotated]
+    log = Log(log_every)
+    while trainer.step < total:
+        current, done = stage_at(trainer.step)
+        if current is not stage:
+            stage = current
+            print(f"stage: {stage.name}", flush=True)
+            prompter = trainer.prompter if stage.plan.questions else None
+            source = batches(stage.plan, prompter, seed=1_000_000 + trainer.step * 7919)
+        start, end = stage.lr
+        lr = start + (end - start) * done / stage.steps
+        log.add(trainer.step + 1, trainer.update(next(source), lr * min(1, (trainer.step + 1) / WARM_UP)))
+        if trainer.step % save_every == 0 or trainer.step == total:
+            trainer.save(checkpoint)
+            if stage.plan.questions:
+                side = 448 if stage.plan.sizes == LARGE else 224
+                print_scores(f"  held out, {side} px", trainer.validate((side, side), 48, 8))
+
+
+class Log:
+    """Prints the mean of the scores of a few steps."""
+
+    def __init__(self, every: int) -> None:
+        self.every, self.scores, self.start = every, defaultdict(list), time.time()
+
+    def add(self, step: int, scores: dict[str, float]) -> None:
+        """Take in the scores of a step."""
+        for name, value in scores.items():
+            self.scores[name].append(value)
+        if step % self.every == 0:
+            seconds = (time.time() - self.start) / len(self.scores["loss"])
+            head = f"{time.strftime('%H:%M:%S')} step {step} {seconds:.2f} s/step"
+            print_scores(head, {name: sum(v) / len(v) for name, v in self.scores.items()})
+            self.scores, self.start = defaultdict(list), time.time()
+
+
+def print_scores(head: str, scores: dict[str, float]) -> None:
+    """One line of names and numbers."""
+    print(head, *(f"{name} {value:.3f}" for name, value in scores.items()), flush=True)
+
+
+def main() -> None:
+    """Parse the options, train, export."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--checkpoint", type=Path, default=Path("runs/tiny.pt"))
+    parser.add_argument("--output", type=Path, default=TINY)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--save-every", type=int, default=200, metavar="STEPS")
+    parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
+    parser.add_argument("--export-only", action="store_true", help="write the model files and stop")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    trainer = new_trainer()
+    if options.checkpoint.exists():
+        trainer.load(options.checkpoint)
+        print(f"resumed at step {trainer.step}")
+    if not options.export_only:
+        train(trainer, options.checkpoint, options.save_every, options.log_every)
+    export(trainer.averaged, trainer.prompter.tokenizer, options.output)
+
+
+if __name__ == "__main__":
+    main()
