@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from ipcv import ops
 from ipcv.config import IPCV
-from ipcv.encoders.base import Arguments, EncoderAdapter
+from ipcv.encoders.base import Arguments, EncoderAdapter, TilesReader
 from ipcv.selection import Selection
 from ipcv.stats import EncoderCall, Stats
 
@@ -66,10 +65,8 @@ class Engine:
     def attach(self) -> None:
         """Install the hooks."""
         encoder, first = self.adapter.encoder, self.method.prune_layer
-        if (owner := self.adapter.owner) is not None:
-            hook = partial(self._enter_owner, inspect.signature(owner.forward))
-            self._add(owner.register_forward_pre_hook(hook, with_kwargs=True))
-            self._add(owner.register_forward_hook(self._leave_owner, always_call=True))
+        for source in self.adapter.tile_sources:
+            self._read_tiles(*source)
         signature = inspect.signature(encoder.forward)
         self._add(
             encoder.register_forward_pre_hook(partial(self._open, signature), with_kwargs=True)
@@ -103,21 +100,47 @@ class Engine:
     def _call(self) -> _Call | None:
         return getattr(self._local, "call", None)
 
-    def _enter_owner(
-        self, signature: inspect.Signature, owner: nn.Module, args: Any, kwargs: Arguments
-    ) -> None:
-        self._local.tiles = deque(self.adapter.tiles(bind(signature, args, kwargs)))
+    @property
+    def _tiles(self) -> Sequence[int]:
+        return getattr(self._local, "tiles", ())
 
-    def _leave_owner(self, owner: nn.Module, args: Any, output: Any) -> None:
-        self._local.tiles = None
+    def _replace(self, module: nn.Module, name: str, function: Callable[..., Any]) -> None:
+        """Put `function` in the place of a method, until `detach`."""
+        found = vars(module).get(name)
+
+        def restore() -> None:
+            if vars(module).get(name) is not function:
+                return  # wrapped since by somebody else; without its hooks it does nothing
+            if found is None:
+                delattr(module, name)
+            else:
+                setattr(module, name, found)
+
+        setattr(module, name, function)
+        self._removers.append(restore)
+
+    def _read_tiles(self, module: nn.Module, name: str, read: TilesReader) -> None:
+        """Know, while this method runs, which tiles make up an image."""
+        original = getattr(module, name)
+        signature = inspect.signature(original)
+
+        @wraps(original)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            before = self._tiles
+            self._local.tiles = read(bind(signature, args, kwargs))
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self._local.tiles = before
+
+        self._replace(module, name, method)
 
     def _open(
         self, signature: inspect.Signature, encoder: nn.Module, args: Any, kwargs: Arguments
     ) -> None:
         arguments = bind(signature, args, kwargs)
         full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
-        tiles = getattr(self._local, "tiles", None)
-        context = self.adapter.open(arguments, tiles.popleft() if tiles else ())
+        context = self.adapter.open(arguments, self._tiles)
         self._local.call = _Call(context, full_outputs)
 
     def _close(self, encoder: nn.Module, args: Any, output: Any) -> None:
@@ -192,8 +215,8 @@ class Engine:
         block = self.adapter.blocks[index]
         attention, norm = self.adapter.attention(block), self.adapter.norm(block)
         original = attention.forward
-        is_wrapped = "forward" in vars(attention)
 
+        @wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
             call = self._call
             if call is None or call.selection is None or call.kept is None:
@@ -209,14 +232,7 @@ class Engine:
             arguments = on_device(call.arguments, queries.device)
             return self.adapter.attend(attention, queries, keys, arguments, selection)
 
-        def restore() -> None:
-            if is_wrapped:
-                attention.forward = original
-            else:
-                del attention.forward
-
-        attention.forward = forward
-        self._removers.append(restore)
+        self._replace(attention, "forward", forward)
 
 
 def bind(signature: inspect.Signature, args: Any, kwargs: Arguments) -> Arguments:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ipcv.selection import Layout, Selection
 
 Arguments = dict[str, Any]
+TilesReader = Callable[[Arguments], Sequence[int]]
 
 
 class EncoderAdapter(ABC):
@@ -23,8 +24,8 @@ class EncoderAdapter(ABC):
     Attributes:
         encoder: the module whose `forward` starts and ends a compressed call.
         blocks: its transformer blocks.
-        owner: the module around it, if its arguments tell which tiles make up an image.
-        tiles: reads them: for each encoder call that a call of the owner makes, tiles per image.
+        tile_sources: methods of the models around it whose arguments tell which tiles make up an
+            image: the model, the method's name, and what reads the tiles per image.
     """
 
     blocks_path: str
@@ -36,8 +37,7 @@ class EncoderAdapter(ABC):
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder = encoder
         self.blocks: list[nn.Module] = list(encoder.get_submodule(self.blocks_path).children())
-        self.owner: nn.Module | None = None
-        self.tiles: Callable[[Arguments], list[list[int]]]
+        self.tile_sources: list[tuple[nn.Module, str, TilesReader]] = []
 
     def norm(self, block: nn.Module) -> nn.Module:
         """The norm in front of the block's attention."""

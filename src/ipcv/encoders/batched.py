@@ -57,7 +57,8 @@ class BatchedEncoder(EncoderAdapter):
         tiles = context.tiles if sum(context.tiles) == num_tiles else [1] * num_tiles
         padding, padding_lengths = None, ()
         if context.filled is not None:
-            is_empty = ~context.filled.bool().reshape(num_tiles, length)
+            filled = context.filled.to(hidden_states.device).bool().reshape(num_tiles, length)
+            is_empty = ~filled & filled.any(1, keepdim=True)  # all padding: nothing to tell apart
             if any(lengths := is_empty.sum(1).tolist()):
                 padding, padding_lengths = is_empty.flatten(), tuple(lengths)
         return Layout(

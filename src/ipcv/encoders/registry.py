@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from torch import nn
 
 from ipcv.config import IPCV
-from ipcv.encoders.base import Arguments, EncoderAdapter
+from ipcv.encoders.base import EncoderAdapter
 from ipcv.encoders.batched import (
     BatchedEncoder,
     ClipEncoder,
@@ -20,7 +18,7 @@ from ipcv.encoders.batched import (
     Siglip2Encoder,
 )
 from ipcv.encoders.packed import DeepStackEncoder, PackedEncoder, WindowedEncoder
-from ipcv.encoders.tiles import by_image_sizes, by_image_tokens
+from ipcv.encoders.tiles import INTERNVL_TILES, LLAVA_TILES, Tiles
 
 QWEN_SETTINGS = IPCV(prune_layer=3, reduction_ratio=0.65, stabilization_layers=7, num_neighbors=10)
 INTERNVL_SETTINGS = IPCV(
@@ -83,9 +81,6 @@ DINOV2_REGISTERS = Encoder(
     "Dinov2WithRegistersModel", Dinov2Encoder, "one image per row of the batch, CLS and registers"
 )
 
-TilesReader = Callable[[Any, Arguments], list[list[int]]]
-
-
 @dataclass(frozen=True)
 class Family:
     """A family of models: what they are called and which vision encoders they may hold.
@@ -102,7 +97,7 @@ class Family:
     model_types: tuple[str, ...]
     encoders: tuple[Encoder, ...]
     checkpoint: str
-    tiles: TilesReader | None = None
+    tiles: Tiles | None = None
 
     @property
     def shape(self) -> str:
@@ -147,13 +142,18 @@ FAMILIES = (
         (QWEN3_5_MOE,),
         "Qwen/Qwen3.5-35B-A3B",
     ),
-    Family("Qwen4", ("qwen4_exp", "qwen4_exp_vision"), (QWEN4,), "Qwen/Qwen4-Exp"),
+    Family(
+        "Qwen3.8-Flash-Next (Qwen4 preview)",
+        ("qwen4_exp", "qwen4_exp_vision"),
+        (QWEN4,),
+        "Qwen/Qwen3.8-Flash-Next",
+    ),
     Family(
         "InternVL 2.5, 3, 3.5 (-hf)",
         ("internvl", "internvl_vision"),
         (INTERNVL,),
         "OpenGVLab/InternVL3-8B-hf",
-        tiles=by_image_tokens,
+        tiles=INTERNVL_TILES,
     ),
     Family("LLaVA 1.5", ("llava",), (CLIP, SIGLIP), "llava-hf/llava-1.5-7b-hf"),
     Family(
@@ -161,14 +161,14 @@ FAMILIES = (
         ("llava_next",),
         (CLIP, SIGLIP),
         "llava-hf/llava-v1.6-mistral-7b-hf",
-        tiles=by_image_sizes,
+        tiles=LLAVA_TILES,
     ),
     Family(
         "LLaVA-OneVision",
         ("llava_onevision",),
         (SIGLIP, CLIP),
         "llava-hf/llava-onevision-qwen2-7b-ov-hf",
-        tiles=by_image_sizes,
+        tiles=LLAVA_TILES,
     ),
     Family("Gemma 3", ("gemma3",), (SIGLIP,), "google/gemma-3-4b-it"),
     Family("PaliGemma", ("paligemma",), (SIGLIP,), "google/paligemma2-3b-mix-448"),
@@ -268,10 +268,14 @@ def adapter_for(model: nn.Module) -> EncoderAdapter:
     """The adapter around the vision encoder of `model`. Raises what `find_encoder` raises."""
     encoder, module = find_encoder(model)
     adapter = encoder.adapter(module)
-    read = family_of(model_type_of(model)).tiles
-    owners = [m for m in model.modules() if any(child is module for child in m.children())]
-    if read is not None and owners:
-        adapter.owner, adapter.tiles = owners[0], partial(read, owners[0])
+    if (tiles := family_of(model_type_of(model)).tiles) is not None:
+        owners = [m for m in model.modules() if m is not module and module in m.modules()]
+        adapter.tile_sources = [
+            (owner, method, partial(tiles.read, owner))
+            for owner in owners
+            for method in tiles.methods
+            if hasattr(type(owner), method)
+        ]
     return adapter
 
 
