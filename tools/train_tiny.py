@@ -39,8 +39,8 @@ MEDIUM = ((224, 224), (224, 224), (280, 168), (168, 280), (196, 252), (252, 196)
 LARGE = ((448, 448), (448, 448), (448, 448), (336, 448), (448, 336), (336, 560), (224, 672), (672, 224))  # fmt: skip
 
 STAGES = (
-    Stage("encoder, small images", 800, Plan(SMALL, 3072), (2e-3, 2e-3)),
-    Stage("encoder, 224 px", 1200, Plan(MEDIUM, 4096), (2e-3, 2e-3)),
+    Stage("encoder, small images", 2000, Plan(SMALL, 3072), (2e-3, 2e-3)),
+    Stage("encoder, 224 px", 700, Plan(MEDIUM, 4096), (2e-3, 2e-3)),
     Stage("all, 224 px", 1200, Plan(MEDIUM, 4096, questions=12), (2e-3, 1.5e-3)),
     Stage("all, 448 px", 800, Plan(LARGE, 5120, questions=18), (1.5e-3, 0.0)),
 )

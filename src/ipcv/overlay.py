@@ -82,12 +82,15 @@ def patch_mask(grid: Sequence[int], kept: Tensor, merge_size: int = 2) -> Tensor
 
 def _frames(media: Sequence[Media], lengths: Sequence[int]) -> Iterator[Image.Image]:
     """The frames that the grids are about: images first, then videos, one per temporal patch."""
-    as_images = sum(len(item.frames) for item in media) == len(lengths)
-    images = [item for item in media if as_images or not item.is_video]
-    videos = [item for item in media if not as_images and item.is_video]
-    for item in images:
-        yield from item.frames
-    for item, length in zip(videos, lengths[len(images) :], strict=True):
+    if sum(len(item.frames) for item in media) == len(lengths):  # videos went in as images
+        for item in media:
+            yield from item.frames
+        return
+    for item in media:
+        if not item.is_video:
+            yield from item.frames
+    videos = [item for item in media if item.is_video]
+    for item, length in zip(videos, lengths[-len(videos) :], strict=True):
         step = len(item.frames) / length
         yield from (item.frames[int(i * step)] for i in range(length))
 

@@ -87,12 +87,11 @@ def _crowd(rng: random.Random, size: tuple[int, int], asked: bool) -> tuple[int,
     Without questions nothing needs to be unique and texts, the hardest, may come several times.
     """
     area = size[0] * size[1]
-    shapes = min(7, max(1, area // 11_000))
     if asked:
-        return shapes, 1, 1
-    texts = max(1, area // 25_000)
+        return min(7, max(1, area // 11_000)), 1, 1
+    texts = max(2, area // 8_000)
     numbers = rng.randint(0, texts)
-    return shapes, numbers, texts - numbers
+    return min(7, max(2, area // 10_000)), numbers, texts - numbers
 
 
 def _work(queue: Any, plan: Plan, prompter: Prompter | None, seed: int, niceness: int) -> None:

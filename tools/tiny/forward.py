@@ -19,6 +19,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
 )
 
 MERGE = 2
+MIDDLE = 4  # the block whose output should tell single characters
 
 
 def patch_positions(rows: int, columns: int) -> Tensor:
@@ -30,17 +31,22 @@ def patch_positions(rows: int, columns: int) -> Tensor:
 
 def encode(
     visual: Qwen2VisionTransformerPretrainedModel, patches: Tensor, rows: int, columns: int
-) -> Tensor:
-    """Merged features of equal images: ``patches`` (B, N, 3 * 14 * 14) to (B, N / 4, D)."""
+) -> tuple[Tensor, Tensor]:
+    """Equal images, ``patches`` (B, N, 3 * 14 * 14).
+
+    Returns the states (B, N, C) after block ``MIDDLE`` and the merged features (B, N / 4, D).
+    """
     cos, sin = visual.rotary_pos_emb(patches, patch_positions(rows, columns))
     rotary = cos[:, None, None], sin[:, None, None]  # (N, 1, 1, head_dim)
     # Both frames of a temporal patch hold the same image: add their kernels.
     kernel = visual.patch_embed.proj.weight.sum(2).flatten(1)
     hidden = F.linear(patches, kernel)
-    for block in visual.blocks:
+    for index, block in enumerate(visual.blocks):
         hidden = hidden + _attend(block.attn, block.norm1(hidden), rotary)
         hidden = hidden + block.mlp(block.norm2(hidden))
-    return visual.merger(hidden.flatten(0, 1)).unflatten(0, (len(patches), -1))
+        if index == MIDDLE:
+            middle = hidden
+    return middle, visual.merger(hidden.flatten(0, 1)).unflatten(0, (len(patches), -1))
 
 
 def _attend(attn: VisionAttention, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:

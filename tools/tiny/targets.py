@@ -1,4 +1,4 @@
-"""Dense targets: what the encoder should know at every merged cell of 28 x 28 pixels."""
+"""Dense targets: what the encoder should know at every patch and every merged cell."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ipcv.bench.scenes import COLOURS, SHAPES, WORDS, SceneObject
+from ipcv.bench.scenes.drawing import character_edges
 from ipcv.bench.scenes.questions import MARGIN
 
+PATCH = 14
 CELL = 28
+CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 DIGITS = 3
 NO_DIGIT = 10
 KINDS = ("background", "shape", "number", "word")
@@ -42,6 +45,7 @@ Targets = dict[str, NDArray[np.generic]]
 def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targets:
     """Targets of one scene, each (cells, ...) with cells in row order.
 
+    ``characters`` (cells, 4) holds the printed character at the centre of each patch of a cell,
     ``same`` holds how many objects (up to four) share the shape and the colour of this one,
     ``offset`` the way to the centre of the object in cells, and ``relation`` whether another object
     of a colour or shape is left of, right of, above or below it (-1: too close to call).
@@ -52,6 +56,7 @@ def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targe
         for name, (_, times, _) in CLASSES.items()
     }
     out["kind"][:] = 0
+    characters = np.full((2 * rows, 2 * columns), IGNORE, dtype=np.int64)
     out["offset"] = np.full((rows, columns, 2), np.nan, dtype=np.float32)
     out["relation"] = np.full((rows, columns, _RELATIONS), -1, dtype=np.int8)
     for i, item in enumerate(objects):
@@ -61,6 +66,8 @@ def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targe
         x, y = item.centre
         out["offset"][area][..., 0] = x / CELL - np.arange(columns)[None, xs] - 0.5
         out["offset"][area][..., 1] = y / CELL - np.arange(rows)[ys, None] - 0.5
+        if item.text:
+            _mark_characters(characters, item)
         if item.kind == "number":
             out["digits"][area] = [int(d) for d in item.text] + [NO_DIGIT] * (DIGITS - len(item.text))
         elif item.kind == "word":
@@ -72,7 +79,18 @@ def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targe
             same_colour = sum(other.colour == item.colour for other in objects)
             out["same"][area] = [min(same_shape, 4) - 1, min(same_colour, 4) - 1]
             out["relation"][area] = _relations(i, objects)
+    out["characters"] = characters.reshape(rows, 2, columns, 2).transpose(0, 2, 1, 3)
     return {name: value.reshape(rows * columns, -1) for name, value in out.items()}
+
+
+def _mark_characters(grid: NDArray[np.int64], item: SceneObject) -> None:
+    """Write the characters of a text into a grid of patches, by the centres of the patches."""
+    _, top, _, bottom = item.box
+    edges = character_edges(item)
+    rows = np.s_[round(top / PATCH) : round(bottom / PATCH)]
+    for character, left, right in zip(item.text, edges[:-1], edges[1:], strict=True):
+        columns = np.s_[round(left / PATCH) : round(right / PATCH)]
+        grid[rows, columns] = CHARACTERS.index(character)
 
 
 def _cells(item: SceneObject, rows: int, columns: int) -> tuple[slice, slice]:
@@ -102,16 +120,23 @@ def _relations(i: int, objects: Sequence[SceneObject]) -> NDArray[np.int8]:
 class CellHeads(nn.Module):
     """The auxiliary heads on the merged features; they are thrown away after training."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, patch_width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, sum(_WIDTHS))
+        self.read = nn.Sequential(
+            nn.LayerNorm(patch_width), nn.Linear(patch_width, len(CHARACTERS))
+        )
 
-    def forward(self, merged: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """The weighted loss on merged features (B, cells, D), and accuracies by name."""
+    def forward(
+        self, middle: Tensor, merged: Tensor, targets: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The weighted loss, and accuracies by name.
+
+        Takes states of a middle block (B, 4 * cells, C) and merged features (B, cells, D).
+        """
         outputs = self.project(self.norm(merged)).split(_WIDTHS, dim=-1)
-        loss = merged.new_zeros(())
-        scores: dict[str, float] = {}
+        loss, scores = self._character_loss(middle, targets["characters"].flatten())
         for logits, (name, (width, times, weight)) in zip(outputs, CLASSES.items(), strict=False):
             logits = logits.reshape(-1, width)
             truth = targets[name].reshape(-1)
@@ -135,3 +160,11 @@ class CellHeads(nn.Module):
                 scores["related"] = right[truth.bool()].float().mean().item()
             scores["unrelated"] = right[~truth.bool()].float().mean().item()
         return loss, scores
+
+    def _character_loss(self, middle: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, float]]:
+        known = truth != IGNORE
+        if not known.any():
+            return middle.new_zeros(()), {}
+        logits, truth = self.read(middle.flatten(0, 1)[known]), truth[known]
+        right = (logits.detach().argmax(-1) == truth).float().mean().item()
+        return F.cross_entropy(logits, truth), {"characters": right}

@@ -28,9 +28,9 @@ _SPOT_LAYERS = (1, 2)  # after these layers a token that names an object should 
 class Heads(nn.Module):
     """What training adds to the model and throws away: dense targets and object positions."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, patch_width: int) -> None:
         super().__init__()
-        self.cells = CellHeads(width)
+        self.cells = CellHeads(width, patch_width)
         self.spots = nn.ModuleList(nn.Linear(width, 2) for _ in _SPOT_LAYERS)
 
     def spot_loss(self, states: tuple[Tensor, ...], packed: Packed) -> Tensor:
@@ -53,7 +53,9 @@ class Trainer:
     ) -> None:
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
-        self.heads = Heads(model.config.text_config.hidden_size)
+        self.heads = Heads(
+            model.config.text_config.hidden_size, model.config.vision_config.embed_dim
+        )
         self.prompter = Prompter(tokenizer)
         self.step = 0
         blocks = [*model.model.visual.named_parameters(), *model.model.language_model.layers.named_parameters()]
@@ -67,8 +69,8 @@ class Trainer:
 
     def update(self, batch: Batch, lr: float) -> dict[str, float]:
         """One step of all optimizers; returns losses and accuracies by name."""
-        merged = encode(self.model.model.visual, batch.patches, batch.rows, batch.columns)
-        loss, scores = self.heads.cells(merged, batch.targets)
+        middle, merged = encode(self.model.model.visual, batch.patches, batch.rows, batch.columns)
+        loss, scores = self.heads.cells(middle, merged, batch.targets)
         if batch.packed is not None:
             states = self._answer(self.model, merged, batch)
             told, right = answer_loss(self.model, states[-1], batch.packed)
@@ -111,7 +113,7 @@ class Trainer:
             )
             patches = normalize(torch.stack([torch.from_numpy(image_patches(s.image)) for s in drawn]).numpy())
             batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed)
-            merged = encode(self.averaged.model.visual, patches, batch.rows, batch.columns)
+            _, merged = encode(self.averaged.model.visual, patches, batch.rows, batch.columns)
             state = self._answer(self.averaged, merged, batch)[-1]
             _, right = answer_loss(self.averaged, state, packed)
             for kind, column in zip(QUESTION_KINDS, right.T.tolist(), strict=True):

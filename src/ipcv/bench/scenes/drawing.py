@@ -71,6 +71,13 @@ def measure_text(text: str, font: str, font_size: int) -> tuple[int, int]:
     return math.ceil(right - left), math.ceil(bottom - top)
 
 
+def character_edges(item: SceneObject) -> list[float]:
+    """Where the characters of a printed text begin and, at last, end: x in pixels."""
+    font = _font(item.font, item.font_size)
+    start = item.box[0] - font.getbbox(item.text)[0]
+    return [start + font.getlength(item.text[:i]) for i in range(len(item.text) + 1)]
+
+
 def _pale(rng: random.Random) -> tuple[int, int, int]:
     """A colour of low saturation, so that the shapes stand out."""
     r, g, b = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.3), rng.uniform(0.15, 0.95))
