@@ -1,12 +1,14 @@
 """Tiny random models of every supported family, and prompts for them.
 
-A prompt is a list of media: "small" and "large" images, or a "video". A vision encoder has 4 blocks,
-32 channels and sees at most some 80 patches.
+A prompt is a list of media: "small" and "large" images, or a "video". A vision encoder has 4
+blocks, 32 channels and sees at most some 70 patches per image or tile.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
+from math import prod
+from typing import ClassVar
 
 import torch
 import transformers
@@ -33,7 +35,7 @@ VISION = {
     "num_attention_heads": 4,
     "patch_size": 4,
 }
-IMAGE_TOKEN, VIDEO_TOKEN, VISION_START, VISION_END = 60, 61, 62, 63
+SPECIAL_TOKENS = IMAGE_TOKEN, VIDEO_TOKEN, VISION_START, VISION_END = [60, 61, 62, 63]
 QWEN_TOKENS = {
     "image_token_id": IMAGE_TOKEN,
     "video_token_id": VIDEO_TOKEN,
@@ -101,16 +103,21 @@ def build(name: str, attention: str = "sdpa") -> nn.Module:
     return model.eval()
 
 
-def random(*shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(sum(shape))
+def random(medium: str, *shape: int) -> torch.Tensor:
+    """Always the same pixels for the same medium."""
+    generator = torch.Generator().manual_seed(len(medium))
     return torch.randn(*shape, generator=generator)
+
+
+def flat(prompts: Prompts) -> list[str]:
+    return [medium for media in prompts for medium in media]
 
 
 def tokens(prompts: list[list[tuple[int, int]]]) -> dict:
     """Left-padded ids: text, and for each medium a run of its token, `(token, length)`."""
     rows = []
-    for number, media in enumerate(prompts):
-        ids = [10 + number, 11]
+    for media in prompts:
+        ids = [10, 11]
         for token, length in media:
             ids += [VISION_START, *[token] * length, VISION_END, 12]
         rows.append([*ids, 13, 14])
@@ -127,10 +134,7 @@ GRIDS = {"small": (1, 4, 4), "large": (1, 6, 8), "video": (3, 4, 6)}
 def qwen_inputs(model: nn.Module, prompts: Prompts) -> dict:
     inputs = tokens(
         [
-            [
-                (VIDEO_TOKEN if m == "video" else IMAGE_TOKEN, torch.tensor(GRIDS[m]).prod() // 4)
-                for m in media
-            ]
+            [(VIDEO_TOKEN if m == "video" else IMAGE_TOKEN, prod(GRIDS[m]) // 4) for m in media]
             for media in prompts
         ]
     )
@@ -140,11 +144,10 @@ def qwen_inputs(model: nn.Module, prompts: Prompts) -> dict:
         ("image", "pixel_values", "image_grid_thw"),
         ("video", "pixel_values_videos", "video_grid_thw"),
     ):
-        media = [m for media in prompts for m in media if (m == "video") == (kind == "video")]
+        media = [m for m in flat(prompts) if (m == "video") == (kind == "video")]
         if media:
             inputs[grids] = torch.tensor([GRIDS[m] for m in media])
-            num_patches = [int(grid.prod()) for grid in inputs[grids]]
-            inputs[pixels] = torch.cat([random(n, 3 * 2 * 4 * 4) for n in num_patches])
+            inputs[pixels] = torch.cat([random(m, prod(GRIDS[m]), 3 * 2 * 4 * 4) for m in media])
     if (ids == VIDEO_TOKEN).any() and not model.config.model_type.startswith("qwen2"):
         inputs = per_frame(inputs)
     return inputs
@@ -169,7 +172,7 @@ def per_frame(inputs: dict) -> dict:
 
 def qwen_items(model: nn.Module, prompts: Prompts) -> list[Item]:
     items, first = [], 0
-    for medium in (m for media in prompts for m in media):
+    for medium in flat(prompts):
         frames, height, width = GRIDS[medium]
         rows = torch.arange(frames * height * width) + first
         items.append(Item([rows], partial(qwen_segments, model, rows, GRIDS[medium])))
@@ -240,8 +243,8 @@ HYPER_CONNECTIONS = {
 SIDE = 32
 
 
-def pixels(*shape: int) -> torch.Tensor:
-    return random(*shape, 3, SIDE, SIDE)
+def images(media: list[str]) -> torch.Tensor:
+    return torch.stack([random(m, 3, SIDE, SIDE) for m in media])
 
 
 def tile_items(tiles: list[int], rows_per_tile: int, protected: int) -> list[Item]:
@@ -263,10 +266,12 @@ class Square:
 
     def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
         inputs = tokens([[(IMAGE_TOKEN, self.tokens_per_image) for _ in m] for m in prompts])
-        if number := sum(map(len, prompts)):
-            inputs["pixel_values"] = pixels(number)
-        if model.config.model_type in ("gemma3", "paligemma"):
+        if any(prompts):
+            inputs["pixel_values"] = images(flat(prompts))
+        if model.config.model_type == "gemma3":
             inputs["token_type_ids"] = (inputs["input_ids"] == IMAGE_TOKEN).int()
+        if model.config.model_type == "paligemma":  # 0 in the prompt, 1 behind it
+            inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
         return inputs
 
     def items(self, model: nn.Module, prompts: Prompts) -> list[Item]:
@@ -281,45 +286,49 @@ class Tiled:
     tiles: dict = field(default_factory=dict)
 
     def items(self, model: nn.Module, prompts: Prompts) -> list[Item]:
-        tiles = [self.tiles[m] for media in prompts for m in media]
+        tiles = [self.tiles[m] for m in flat(prompts)]
         return tile_items(tiles, 64 + self.protected, self.protected)
 
 
 class InternVL(Tiled):
     def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
         inputs = tokens([[(IMAGE_TOKEN, 16 * self.tiles[m]) for m in media] for media in prompts])
-        if number := sum(self.tiles[m] for media in prompts for m in media):
-            inputs["pixel_values"] = pixels(number)
+        if any(prompts):
+            tiles = [random(m, self.tiles[m], 3, SIDE, SIDE) for m in flat(prompts)]
+            inputs["pixel_values"] = torch.cat(tiles)
         return inputs
 
 
 class Llava(Tiled):
     """The processor's count of tokens is the model's own here: what it makes of the images."""
 
-    SIZES = {"small": (30, 30), "large": (60, 32)}
+    sizes: ClassVar = {"small": (30, 30), "large": (60, 32)}
 
     def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
-        media = [m for media in prompts for m in media]
+        media = flat(prompts)
         extra: dict = {}
         lengths: list[int] = []
         if "video" in media:
-            extra["pixel_values_videos"] = pixels(1, 3)
+            extra["pixel_values_videos"] = random("video", 1, 3, 3, SIDE, SIDE)
             lengths = [3 * 16 + 1]
         elif media:
-            extra["image_sizes"] = torch.tensor([self.SIZES[m] for m in media])
-            extra["pixel_values"] = pixels(len(media), 3)
+            extra["image_sizes"] = torch.tensor([self.sizes[m] for m in media])
+            tiles = [random(m, self.tiles[m], 3, SIDE, SIDE) for m in media]
+            extra["pixel_values"] = nn.utils.rnn.pad_sequence(tiles, batch_first=True)
             with torch.no_grad():
                 features = model.get_image_features(**extra).pooler_output
             lengths = [len(f) for f in features]
         runs = iter(lengths)
         token = {"video": VIDEO_TOKEN}
-        return tokens([[(token.get(m, IMAGE_TOKEN), next(runs)) for m in p] for p in prompts]) | extra
+        return (
+            tokens([[(token.get(m, IMAGE_TOKEN), next(runs)) for m in p] for p in prompts]) | extra
+        )
 
 
 class Padded:
     """Idefics3, SmolVLM: images of 8 x 8 patches at most, padded to that; slots for images."""
 
-    SIZES = {"small": (20, 16), "large": (32, 32)}
+    sizes: ClassVar = {"small": (20, 16), "large": (32, 32)}
 
     def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
         inputs = tokens([[(IMAGE_TOKEN, 16) for _ in media] for media in prompts])
@@ -330,16 +339,16 @@ class Padded:
         mask = torch.zeros(len(prompts), slots, SIDE, SIDE, dtype=torch.bool)
         for i, media in enumerate(prompts):
             for j, medium in enumerate(media):
-                height, width = self.SIZES[medium]
-                values[i, j, :, :height, :width] = random(3, height, width)
+                height, width = self.sizes[medium]
+                values[i, j, :, :height, :width] = random(medium, 3, height, width)
                 mask[i, j, :height, :width] = True
         return inputs | {"pixel_values": values, "pixel_attention_mask": mask}
 
     def items(self, model: nn.Module, prompts: Prompts) -> list[Item]:
         items = []
         grid = torch.arange(64).view(8, 8)
-        for i, medium in enumerate(m for media in prompts for m in media):
-            height, width = self.SIZES[medium]
+        for i, medium in enumerate(flat(prompts)):
+            height, width = self.sizes[medium]
             rows = [grid[: height // 4, : width // 4].flatten() + 64 * i]
             items.append(Item(rows, lambda block, rows=rows: rows))
         return items
@@ -352,7 +361,7 @@ class Bare:
     protected: int = 0
 
     def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
-        return {"pixel_values": pixels(sum(map(len, prompts)))}
+        return {"pixel_values": images(flat(prompts))}
 
     def items(self, model: nn.Module, prompts: Prompts) -> list[Item]:
         return tile_items([1] * sum(map(len, prompts)), 64 + self.protected, self.protected)
@@ -361,19 +370,19 @@ class Bare:
 class NaFlex:
     """SigLIP 2: patches of different grids, padded to 48."""
 
-    GRIDS = {"small": (4, 5), "large": (6, 8)}
+    grids: ClassVar = {"small": (4, 5), "large": (6, 8)}
 
     def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
-        shapes = torch.tensor([self.GRIDS[m] for media in prompts for m in media])
+        shapes = torch.tensor([self.grids[m] for m in flat(prompts)])
         return {
-            "pixel_values": random(len(shapes), 48, 3 * 4 * 4),
+            "pixel_values": torch.stack([random(m, 48, 3 * 4 * 4) for m in flat(prompts)]),
             "pixel_attention_mask": (torch.arange(48) < shapes.prod(1, keepdim=True)).int(),
             "spatial_shapes": shapes,
         }
 
     def items(self, model: nn.Module, prompts: Prompts) -> list[Item]:
         items = []
-        for i, (height, width) in enumerate(self.GRIDS[m] for media in prompts for m in media):
+        for i, (height, width) in enumerate(self.grids[m] for m in flat(prompts)):
             rows = [torch.arange(height * width) + 48 * i]
             items.append(Item(rows, lambda block, rows=rows: rows))
         return items

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import torch
+from tests.encoders.families import Item
 from torch import Tensor, nn
 
 from ipcv import IPCV
-from tests.encoders.families import Item
 
 RunBlock = Callable[[int, Tensor, Tensor], Tensor]
 """`(block, rows, their states) -> their states`, for rows that attend each other."""
@@ -36,63 +36,67 @@ def batched_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
     return run
 
 
-def compress_item(item: Item, states: Tensor, depth: int, method: IPCV, run: RunBlock) -> list:
-    """What every block gives for the rows of an item, `(n, C)` each; removed rows rebuilt."""
-    rows = torch.cat(item.groups)
-    row_of = {int(row): i for i, row in enumerate(rows)}
-    states = states[rows]
+class PlainItem:
+    """One item on its way through the blocks. Rows are numbered within the item from here on."""
 
-    def through(block: int, states: Tensor, present: list[int]) -> Tensor:
-        """Run a block on the rows `present` (positions in the item), segment by segment."""
+    def __init__(self, item: Item, method: IPCV, run: RunBlock) -> None:
+        self.item, self.method, self.run = item, method, run
+        self.rows = torch.cat(item.groups)
+
+    def outputs(self, states: Tensor, depth: int) -> list[Tensor]:
+        """What every block gives for all rows, `(n, C)` each; removed rows rebuilt.
+
+        `states` are those of the encoder's first block, of all items.
+        """
+        everything = list(range(len(self.rows)))
+        prune, stabilize = self.method.prune_layer, self.method.stabilization_layers
+        states = states[self.rows]
+        outputs = []
+        for block in range(prune):
+            before, states = states, self.through(block, states, everything)
+            outputs.append(states)
+        self.pruned = states
+        self.kept = self.select((states - before).norm(dim=-1).tolist())
+        self.neighbors = {i: self.nearest(i) for i in everything if i not in self.kept}
+        current = states[self.kept]
+        for block in range(prune, depth):
+            if block < prune + stabilize:
+                current = self.through(block, self.restore(current), everything)[self.kept]
+            else:
+                current = self.through(block, current, self.kept)
+            outputs.append(self.restore(current))
+        return outputs
+
+    def through(self, block: int, states: Tensor, present: list[int]) -> Tensor:
+        """Run a block on the rows `present`, segment by segment."""
         result = torch.empty_like(states)
-        for segment in item.segments(block):
-            inside = {row_of[int(row)] for row in segment}
-            places = [place for place, i in enumerate(present) if i in inside]
+        for segment in self.item.segments(block):
+            inside = set(segment.tolist())
+            places = [place for place, i in enumerate(present) if int(self.rows[i]) in inside]
             if places:
-                mine = rows[[present[place] for place in places]]
-                result[places] = run(block, mine, states[places])
+                rows = self.rows[[present[place] for place in places]]
+                result[places] = self.run(block, rows, states[places])
         return result
 
-    everything = list(range(len(rows)))
-    outputs = []
-    for block in range(method.prune_layer):
-        before, states = states, through(block, states, everything)
-        outputs.append(states)
+    def select(self, scores: list[float]) -> list[int]:
+        kept, first = [], 0
+        for group in self.item.groups:
+            patches = range(first + self.item.protected, first + len(group))
+            budget = max(1, int(len(patches) * (1 - self.method.reduction_ratio)))
+            kept += range(first, first + self.item.protected)
+            kept += sorted(sorted(patches, key=lambda i: -scores[i])[:budget])
+            first += len(group)
+        return kept
 
-    scores = (states - before).norm(dim=-1)
-    kept: list[int] = []
-    first = 0
-    for group in item.groups:
-        fixed = list(range(first, first + item.protected))
-        patches = list(range(first + item.protected, first + len(group)))
-        budget = max(1, int(len(patches) * (1 - method.reduction_ratio)))
-        best = sorted(patches, key=lambda i: -float(scores[i]))[:budget]
-        kept += fixed + sorted(best)
-        first += len(group)
+    def nearest(self, i: int) -> list[int]:
+        distances = {j: float((self.pruned[i] - self.pruned[j]).norm()) for j in self.kept}
+        return sorted(self.kept, key=distances.__getitem__)[: self.method.num_neighbors]
 
-    pruned = states
-    neighbors = {}
-    for i in set(everything) - set(kept):
-        distance = {j: float((pruned[i] - pruned[j]).norm()) for j in kept}
-        neighbors[i] = sorted(kept, key=distance.get)[: method.num_neighbors]
-
-    def restore(current: Tensor) -> Tensor:
-        """`current`: one row per kept row."""
-        now = dict(zip(kept, current, strict=True))
-        return torch.stack(
-            [
-                now[i]
-                if i in now
-                else pruned[i] + torch.stack([now[j] - pruned[j] for j in neighbors[i]]).mean(0)
-                for i in everything
-            ]
-        )
-
-    current = pruned[kept]
-    for block in range(method.prune_layer, depth):
-        if block < method.prune_layer + method.stabilization_layers:
-            current = through(block, restore(current), everything)[kept]
-        else:
-            current = through(block, current, kept)
-        outputs.append(restore(current))
-    return outputs
+    def restore(self, current: Tensor) -> Tensor:
+        """All rows from the kept ones."""
+        result = torch.empty_like(self.pruned)
+        result[self.kept] = current
+        for i, neighbors in self.neighbors.items():
+            change = [result[j] - self.pruned[j] for j in neighbors]
+            result[i] = self.pruned[i] + torch.stack(change).mean(0)
+        return result

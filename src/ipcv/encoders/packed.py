@@ -43,10 +43,15 @@ class PackedEncoder(EncoderAdapter):
         return rows
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
-        """`max_seqlen` stays as the upper bound: reading the new one would wait for the device."""
-        embeddings = arguments["position_embeddings"]
+        """`max_seqlen` stays as the upper bound; segments left without rows go, sdpa rejects them."""
+        embeddings, cu_seqlens = arguments["position_embeddings"], arguments["cu_seqlens"]
+        segments = selection.once(
+            "segments",
+            cu_seqlens,
+            lambda: pruned_cu_seqlens(cu_seqlens, selection).unique_consecutive(),
+        )
         return arguments | {
-            "cu_seqlens": pruned_cu_seqlens(arguments["cu_seqlens"], selection),
+            "cu_seqlens": segments,
             "position_embeddings": self._kept_embeddings(embeddings, selection),
         }
 
