@@ -138,6 +138,11 @@ class Engine:
     def _open(
         self, signature: inspect.Signature, encoder: nn.Module, args: Any, kwargs: Arguments
     ) -> None:
+        if encoder.training and getattr(self.adapter.blocks[0], "gradient_checkpointing", False):
+            raise RuntimeError(
+                "a compressed encoder cannot be trained with gradient checkpointing, which runs "
+                "single blocks again: call eval(), or disable one of the two"
+            )
         arguments = bind(signature, args, kwargs)
         full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
         context = self.adapter.open(arguments, self._tiles)
