@@ -2,8 +2,20 @@
 
 from ipcv.api import CompressionHandle, compress
 from ipcv.config import IPCV
+from ipcv.decoders import DART, FastV, RandomDrop, V2Drop
 from ipcv.presets import Preset, preset
 
 __version__ = "0.1.0"
 
-__all__ = ["IPCV", "CompressionHandle", "Preset", "__version__", "compress", "preset"]
+__all__ = [
+    "DART",
+    "IPCV",
+    "CompressionHandle",
+    "FastV",
+    "Preset",
+    "RandomDrop",
+    "V2Drop",
+    "__version__",
+    "compress",
+    "preset",
+]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from weakref import WeakSet
 
 from torch import Tensor, nn
 
 from ipcv.config import IPCV
+from ipcv.decoders.checks import check_method
+from ipcv.decoders.engine import DecoderEngine
+from ipcv.decoders.method import LanguageMethod
+from ipcv.decoders.registry import find_decoder
 from ipcv.encoders.base import EncoderAdapter
 from ipcv.encoders.registry import adapter_for
 from ipcv.engine import Engine
@@ -20,12 +25,11 @@ class CompressionHandle:
     """Undoes a compression, by `remove()` or at the end of a `with` block.
 
     Attributes:
-        stats: what was pruned, per encoder call and item; see `ipcv.stats`.
+        stats: what was pruned, per encoder call and item, and per prefill; see `ipcv.stats`.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.stats: Stats = engine.stats
+    def __init__(self, engines: Sequence[Engine | DecoderEngine], stats: Stats) -> None:
+        self._engines, self.stats = engines, stats
 
     @property
     def kept_indices(self) -> list[Tensor]:
@@ -40,8 +44,9 @@ class CompressionHandle:
 
     def remove(self) -> None:
         """Restore the untouched model. Removing again does nothing."""
-        self._engine.detach()
-        _compressed.discard(self._engine.adapter.encoder)
+        for engine in self._engines:
+            engine.detach()
+            _compressed.discard(_target(engine))
 
     def __enter__(self) -> CompressionHandle:
         return self
@@ -55,36 +60,57 @@ class CompressionHandle:
         self.remove()
 
 
-def compress(model: nn.Module, vision: IPCV, language: None = None) -> CompressionHandle:
-    """Make the vision encoder of `model` run most of its blocks on few patches.
+def compress(
+    model: nn.Module, vision: IPCV | None = None, language: LanguageMethod | None = None
+) -> CompressionHandle:
+    """Make `model` run on fewer image tokens, in its vision encoder, its language model or both.
 
     The model object itself is changed (by hooks; weights and code stay) until the handle is
-    removed. The encoder returns as many tokens as before.
+    removed. The vision encoder returns as many tokens as before. The language model runs its first
+    layers on all tokens, the others on those that are left; decoding works as ever.
 
     Args:
-        model: a supported `transformers` model: the full one, its inner model, or a bare encoder.
-        vision: the settings; `ipcv.preset(model).vision` are the published ones.
-        language: compression inside the language model; none exists in this version.
+        model: a supported `transformers` model: the full one, its inner model, or, with `vision`
+            alone, a bare encoder.
+        vision: settings for the vision encoder; `ipcv.preset(model).vision` are the published ones.
+        language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
+            `ipcv.RandomDrop`.
 
     Raises:
-        TypeError: `model` or `vision` is of the wrong type.
-        ValueError: the model type is not supported, or the settings cannot work for its encoder.
+        TypeError: an argument is of the wrong type, or neither side is given.
+        ValueError: the model type is not supported, or the settings cannot work for it.
         RuntimeError: the model is compressed already.
     """
-    if not isinstance(vision, IPCV):
+    if vision is None and language is None:
+        raise TypeError("nothing to do: give vision, language or both")
+    if vision is not None and not isinstance(vision, IPCV):
         raise TypeError(f"vision must be an ipcv.IPCV, got {type(vision).__name__}")
+    if language is not None and not isinstance(language, LanguageMethod):
+        raise TypeError(
+            f"language must be an ipcv.DART, FastV, V2Drop or RandomDrop, "
+            f"got {type(language).__name__}"
+        )
+    stats, engines = Stats(), list[Engine | DecoderEngine]()
+    if vision is not None:
+        adapter = adapter_for(model)
+        _check(vision, adapter)
+        engines.append(Engine(adapter, vision, stats))
     if language is not None:
-        raise TypeError("language-side compression does not exist yet: language must be None")
-    adapter = adapter_for(model)
-    _check(vision, adapter)
-    if adapter.encoder in _compressed:
+        decoder = find_decoder(model)
+        check_method(language, decoder)
+        engines.append(DecoderEngine(decoder, language, stats, model))
+    if any(_target(engine) in _compressed for engine in engines):
         raise RuntimeError(
             "this model is compressed already: call remove() on its handle before compressing again"
         )
-    engine = Engine(adapter, vision, Stats())
-    engine.attach()
-    _compressed.add(adapter.encoder)
-    return CompressionHandle(engine)
+    for engine in engines:
+        engine.attach()
+        _compressed.add(_target(engine))
+    return CompressionHandle(engines, stats)
+
+
+def _target(engine: Engine | DecoderEngine) -> nn.Module:
+    return engine.adapter.encoder if isinstance(engine, Engine) else engine.decoder.model
 
 
 def _check(vision: IPCV, adapter: EncoderAdapter) -> None:

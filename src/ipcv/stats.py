@@ -10,10 +10,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ipcv.decoders.layout import Layout as PromptLayout
 from ipcv.selection import Layout
 
 HISTORY = 64
-"""How many of the latest encoder calls are remembered."""
+"""How many of the latest encoder calls, and of the latest prefills, are remembered."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +89,87 @@ class EncoderCall:
         return [item.nonzero().flatten() for item in torch.cat(patches).split(lengths)]
 
 
+@dataclass(frozen=True)
+class Prefill:
+    """One forward of the language model with images in it; padding is not counted.
+
+    Attributes:
+        layouts: per layer, the tokens that it carries.
+        windows: per layer, how many of the latest tokens it attends, `None` for all.
+        token_bytes: of the keys and values of one token in one layer; 0 without a cache.
+        columns: `(B, L)` the prompt's columns that the last layer carries, -1 for none, on the
+            device; `None` if nothing was dropped.
+    """
+
+    layouts: tuple[PromptLayout, ...]
+    windows: tuple[int | None, ...]
+    token_bytes: int
+    columns: Tensor | None
+
+    @cached_property
+    def tokens_per_layer(self) -> tuple[int, ...]:
+        """Tokens of all rows that each layer carries; the first entry is the whole prompt."""
+        return tuple(sum(layout.real) for layout in self.layouts)
+
+    @cached_property
+    def image_tokens_per_layer(self) -> tuple[int, ...]:
+        """Those of them that belong to images and videos."""
+        return tuple(sum(run.length for run in layout.runs) for layout in self.layouts)
+
+    @cached_property
+    def kv_bytes(self) -> int:
+        """Keys and values that this prefill added to the cache."""
+        return self._kv_bytes(self.layouts)
+
+    @cached_property
+    def kv_bytes_saved(self) -> int:
+        """How much more it would have been with all tokens."""
+        return self._kv_bytes((self.layouts[0],) * len(self.layouts)) - self.kv_bytes
+
+    def _kv_bytes(self, layouts: tuple[PromptLayout, ...]) -> int:
+        columns = 0
+        for layout, window in zip(layouts, self.windows, strict=True):
+            held = layout.width if window is None else min(layout.width, window - 1)
+            columns += len(layout.real) * held
+        return columns * self.token_bytes
+
+    @cached_property
+    def kept_indices(self) -> list[Tensor]:
+        """Per image the tokens that the last layer carries, numbered from the image's first.
+
+        Int64 `(kept,)` on the CPU, row by row. Reading it waits for the device.
+        """
+        runs = self.layouts[0].runs
+        if self.columns is None:
+            return [torch.arange(run.length) for run in runs]
+        indices = [(self.columns[run.row].cpu() - run.start, run.length) for run in runs]
+        return [index[(index >= 0) & (index < length)] for index, length in indices]
+
+
 class Stats:
-    """The latest encoder calls of a compressed model, oldest first. Iterable; prints as a table."""
+    """What was pruned lately. Iterates over encoder calls, oldest first; prints as a table."""
 
     def __init__(self) -> None:
         self._calls: deque[EncoderCall] = deque(maxlen=HISTORY)
+        self._prefills: deque[Prefill] = deque(maxlen=HISTORY)
 
     def add(self, call: EncoderCall) -> None:
-        """Remember a call; forget the oldest beyond `HISTORY`."""
+        """Remember an encoder call; forget the oldest beyond `HISTORY`."""
         self._calls.append(call)
+
+    def add_prefill(self, prefill: Prefill) -> None:
+        """Remember a prefill; forget the oldest beyond `HISTORY`."""
+        self._prefills.append(prefill)
 
     @property
     def calls(self) -> tuple[EncoderCall, ...]:
-        """The remembered calls, oldest first."""
+        """The remembered encoder calls, oldest first."""
         return tuple(self._calls)
+
+    @property
+    def prefills(self) -> tuple[Prefill, ...]:
+        """The remembered prefills of the language model, oldest first."""
+        return tuple(self._prefills)
 
     def __iter__(self) -> Iterator[EncoderCall]:
         return iter(self.calls)
@@ -110,11 +178,22 @@ class Stats:
         return len(self._calls)
 
     def __str__(self) -> str:
-        if not self._calls:
-            return "no encoder call yet"
+        tables = [self._encoder_table()] if self._calls else []
+        tables += [self._prefill_table()] if self._prefills else []
+        return "\n\n".join(tables) or "no encoder call yet"
+
+    def _encoder_table(self) -> str:
         lines = [f"{'call':>4} {'item':>4} {'patches':>8} {'kept':>8}  patches per block"]
         for number, call in enumerate(self.calls):
             for index, item in enumerate(call.items):
                 blocks = " ".join(map(str, item.tokens_per_block))
                 lines.append(f"{number:>4} {index:>4} {item.patches:>8} {item.kept:>8}  {blocks}")
+        return "\n".join(lines)
+
+    def _prefill_table(self) -> str:
+        lines = [f"{'prefill':>7} {'KV MB':>8} {'saved':>8}  tokens per layer"]
+        for number, prefill in enumerate(self.prefills):
+            layers = " ".join(map(str, prefill.tokens_per_layer))
+            held, saved = prefill.kv_bytes / 1e6, prefill.kv_bytes_saved / 1e6
+            lines.append(f"{number:>7} {held:>8.2f} {saved:>8.2f}  {layers}")
         return "\n".join(lines)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+TEXT, PADDING = 0, -1
+
 
 @dataclass(frozen=True)
 class Run:
-    """A contiguous run of image or video tokens in one row: what keeps its own share.
+    """An unbroken run of image or video tokens in one row: what keeps its own share.
 
     Attributes:
         row: its row in the batch.
         start: its first token's column among the tokens that layers now carry.
-        length: its tokens.
+        length: its tokens that layers now carry.
+        full_length: its tokens in the prompt.
         ordinal: how many runs come before it in the same row.
-        text_after: text tokens of the row that come after it.
+        text_after: text tokens of the row's prompt that come after it.
     """
 
     row: int
     start: int
     length: int
+    full_length: int
     ordinal: int
     text_after: int
 
@@ -34,65 +39,82 @@ class Layout:
 
     Attributes:
         width: columns, the same for every row.
-        real: per row, the columns that hold a token (and not padding).
+        real: per row, how many columns hold a token and not padding.
+        last: per row, the column of the last token of the prompt.
         runs: the images, row by row, from left to right.
         tail: text tokens that every row has at its right end.
+        drafts: how many of those are not the prompt's, but an answer that is being verified.
     """
 
     width: int
     real: tuple[int, ...]
+    last: tuple[int, ...]
     runs: tuple[Run, ...]
     tail: int
+    drafts: int
 
     @classmethod
-    def of(cls, input_ids: Tensor, visual_ids: Collection[int], valid: Tensor | None) -> Layout:
-        """Find the runs. Waits for the device once.
+    def of(cls, kinds: Tensor, drafts: int = 0, tokens_per_image: int | None = None) -> Layout:
+        """Find the runs.
 
         Args:
-            input_ids: `(B, L)`.
-            visual_ids: ids of the placeholder tokens; each id makes its own runs.
-            valid: `(B, L)`, zero at padding; `None` where there is none.
+            kinds: `(B, L)` on the CPU: `TEXT`, `PADDING`, or a number per kind of image token.
+            drafts: as the attribute.
+            tokens_per_image: where known, what tells images apart that have no text in between.
         """
-        kind = torch.zeros_like(input_ids)
-        for number, visual_id in enumerate(visual_ids, start=1):
-            kind = kind.masked_fill(input_ids == visual_id, number)
-        if valid is not None:
-            kind = kind.masked_fill(valid == 0, -1)
-        rows = kind.cpu()
-        runs = [run for row, kinds in enumerate(rows) for run in _runs(row, kinds)]
-        is_text = rows == 0
-        tail = (~is_text).flip(1).int().argmax(dim=1)  # 0 where there is no other token
-        tail = torch.where(is_text.all(dim=1), is_text.shape[1], tail)
-        real = (rows >= 0).sum(dim=1).tolist()
-        return cls(input_ids.shape[1], tuple(real), tuple(runs), int(tail.min()))
+        length, is_real = kinds.shape[1], kinds != PADDING
+        tail = min(_leading(row.flip(0) == TEXT) for row in kinds)
+        drafts = min(drafts, tail)
+        prompt = kinds[:, : length - drafts]
+        runs = [run for row, k in enumerate(prompt) for run in _runs(row, k, tokens_per_image)]
+        last = [max(0, length - 1 - _leading(~row.flip(0)) - drafts) for row in is_real]
+        real = is_real.sum(dim=1).tolist()
+        return cls(length, tuple(real), tuple(last), tuple(runs), tail, drafts)
 
     def pruned(self, counts: Sequence[int]) -> Layout:
         """The layout where run `i` keeps `counts[i]` tokens and rows are aligned at the right."""
         real = list(self.real)
         for run, count in zip(self.runs, counts, strict=True):
             real[run.row] -= run.length - count
-        width, runs = max(real), []
-        after = [0] * len(real)  # image tokens that come after, from right to left
+        width = max(real)
+        images_after = [0] * len(real)
+        runs: list[Run] = []
         for run, count in reversed(list(zip(self.runs, counts, strict=True))):
-            start = width - run.text_after - after[run.row] - count
-            after[run.row] += count
-            runs.append(replace(run, start=start, length=count))
-        return Layout(width, tuple(real), tuple(reversed(runs)), self.tail)
+            images_after[run.row] += count
+            start = width - self.drafts - run.text_after - images_after[run.row]
+            runs.insert(0, replace(run, start=start, length=count))
+        last = (width - 1 - self.drafts,) * len(real)
+        return replace(self, width=width, real=tuple(real), last=last, runs=tuple(runs))
+
+    def first(self, row: int) -> int:
+        """The column of the row's first token."""
+        return self.last[row] + self.drafts + 1 - self.real[row]
 
     @property
     def is_ragged(self) -> bool:
         """Whether some row has columns that hold no token."""
         return min(self.real) < self.width
 
+    def image_positions(self) -> Tensor:
+        """`(N,)` the image tokens, run after run, as positions in the `B * width` tokens."""
+        ranges = [torch.arange(run.length) + run.row * self.width + run.start for run in self.runs]
+        return torch.cat(ranges)
 
-def _runs(row: int, kinds: Tensor) -> list[Run]:
-    """The runs of one row of kinds `(L,)`: 0 text, -1 padding, else an image or video token."""
+
+def _runs(row: int, kinds: Tensor, tokens_per_image: int | None) -> list[Run]:
     edges = (kinds.diff().nonzero().flatten() + 1).tolist()
-    starts = [0, *edges]
-    lengths = torch.tensor([*edges, len(kinds)]) - torch.tensor(starts)
-    text = (kinds == 0).flip(0).cumsum(0).flip(0).tolist()
+    text = (kinds == TEXT).flip(0).cumsum(0).flip(0).tolist()
     runs: list[Run] = []
-    for start, length in zip(starts, lengths.tolist(), strict=True):
-        if kinds[start] > 0:
-            runs.append(Run(row, start, length, len(runs), text[start]))
+    for start, stop in pairwise([0, *edges, len(kinds)]):
+        if kinds[start] <= 0:
+            continue
+        length = stop - start
+        share = tokens_per_image if tokens_per_image and length % tokens_per_image == 0 else length
+        for first in range(start, stop, share):
+            runs.append(Run(row, first, share, share, len(runs), text[start]))
     return runs
+
+
+def _leading(flags: Tensor) -> int:
+    """How many of the flags `(L,)` are true before the first false one."""
+    return int(flags.int().cumprod(0).sum())

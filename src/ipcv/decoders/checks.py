@@ -1,0 +1,133 @@
+"""What cannot be right with pruned prompts, refused before it is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache
+
+from ipcv.decoders.cache import SUPPORTED_LAYERS, PrunedLayer
+from ipcv.decoders.layout import Layout
+from ipcv.decoders.method import LanguageMethod
+from ipcv.decoders.registry import Decoder
+
+
+def check_method(method: LanguageMethod, decoder: Decoder) -> None:
+    """Raise `ValueError` where the method's layers cannot work for this decoder."""
+    depth, first = len(decoder.layers), decoder.first_prunable
+    for layer in method.prune_layers:
+        if layer >= depth:
+            raise ValueError(
+                f"{type(method).__name__} drops tokens before layer {layer}, but the language "
+                f"model has {depth} layers: it must be between {first} and {depth - 1}"
+            )
+        if layer < first:
+            raise ValueError(
+                f"{type(method).__name__} drops tokens before layer {layer}, but DeepStack adds "
+                f"image features behind the first {first} layers: it must be at least {first}"
+            )
+
+
+def check_call(decoder: Decoder, first: int, arguments: dict[str, Any]) -> None:
+    """Raise `RuntimeError` or `ValueError` where a forward cannot be right.
+
+    Args:
+        decoder: the language model.
+        first: the first layer that runs without dropped tokens.
+        arguments: of the multimodal model's forward.
+    """
+    _check_mode(decoder)
+    _check_cache(arguments.get("past_key_values"))
+    _check_attention(decoder, first, arguments)
+    embeds = arguments.get("inputs_embeds")
+    if arguments.get("input_ids") is None and embeds is not None and embeds.shape[1] > 1:
+        raise ValueError(
+            "language-side compression finds the images by their token ids: pass input_ids, not "
+            "inputs_embeds alone"
+        )
+
+
+def _check_mode(decoder: Decoder) -> None:
+    modules = decoder.owner, decoder.model, *decoder.layers
+    if any(module.training for module in modules):
+        raise RuntimeError(
+            "language-side compression is for inference: call model.eval(), or remove() the handle "
+            "before training"
+        )
+    compiled = any(getattr(module, "_compiled_call_impl", None) for module in modules)
+    if compiled or torch.compiler.is_compiling():
+        raise RuntimeError(
+            "language-side compression changes shapes inside the language model and cannot run "
+            "under torch.compile: use the uncompiled model"
+        )
+
+
+def _check_cache(cache: Any) -> None:
+    if cache is None:
+        return
+    allowed = (*SUPPORTED_LAYERS, PrunedLayer)
+    refused = {type(layer).__name__ for layer in cache.layers if type(layer) not in allowed}
+    if not isinstance(cache, Cache) or refused:
+        what = " and ".join(sorted(refused)) or type(cache).__name__
+        raise ValueError(
+            f"language-side compression needs a DynamicCache that can hold fewer tokens in some "
+            f"layers; this one has {what}"
+        )
+
+
+def _check_attention(decoder: Decoder, first: int, arguments: dict[str, Any]) -> None:
+    implementation = decoder.config._attn_implementation
+    if implementation == "flex_attention":
+        raise ValueError(
+            "language-side compression cannot slice the masks of flex_attention: load the model "
+            'with attn_implementation="sdpa", "eager" or a flash one'
+        )
+    layers = range(first, len(decoder.layers))
+    if "flash" in implementation and any(decoder.window(layer) for layer in layers):
+        raise ValueError(
+            "flash attention counts a sliding window in tokens held, which is wrong once some are "
+            'dropped: load the model with attn_implementation="sdpa"'
+        )
+    if arguments.get("cu_seq_lens_q") is not None:
+        raise ValueError("language-side compression does not support packed sequences")
+
+
+def check_images(layout: Layout) -> None:
+    """Raise `RuntimeError` where a prompt seems to be cut inside an image."""
+    for run in layout.runs:
+        if run.start + run.length - 1 == layout.last[run.row]:
+            raise RuntimeError(
+                "the input ends in the middle of an image: language-side compression does not "
+                "support chunked prefill, and needs text after the last image"
+            )
+
+
+def refuse_chunked_prefill(model: Any) -> Callable[[], None]:
+    """Let `model.generate` raise where it is asked to; returns what undoes that.
+
+    Its forward cannot tell a chunk of a prompt from a turn of a chat.
+    """
+    original, is_wrapped = model.generate, "generate" in vars(model)
+
+    @wraps(original)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        configs = kwargs.get("generation_config"), getattr(model, "generation_config", None)
+        sizes = [getattr(config, "prefill_chunk_size", None) for config in configs]
+        if kwargs.get("prefill_chunk_size") is not None or any(sizes):
+            raise RuntimeError(
+                "language-side compression needs the whole prompt at once: "
+                "generate without prefill_chunk_size"
+            )
+        return original(*args, **kwargs)
+
+    def restore() -> None:
+        if is_wrapped:
+            model.generate = original
+        else:
+            del model.generate
+
+    model.generate = generate
+    return restore

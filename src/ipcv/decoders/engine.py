@@ -1,0 +1,359 @@
+"""Any method on any language model, by hooks: prune before a layer, mask, cache, restore."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from ipcv import ops
+from ipcv.decoders import checks
+from ipcv.decoders.cache import Held, KeyRecorder, PrunedLayer, pruned_layer
+from ipcv.decoders.layout import PADDING, TEXT, Layout
+from ipcv.decoders.masks import causal_mask, pick_mask
+from ipcv.decoders.method import LanguageMethod, Prompt
+from ipcv.decoders.registry import Decoder
+from ipcv.engine import bind
+from ipcv.stats import Prefill, Stats
+
+Arguments = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass
+class _Call:
+    """State of one forward of the multimodal model.
+
+    Attributes:
+        length: tokens per row that it was called with.
+        kinds: `(B, length)` what each token is, as `Layout.of` takes it; `None` without images.
+        layout: the images among the tokens that the layer now running carries.
+        columns: `(B, L)` the columns of those tokens, -1 for none; `None` before pruning.
+        full: `(B, length, C)` every token's state, the dropped ones' where they were dropped.
+        previous: the arguments of the layer before a pruning one.
+        recorder: holds that layer's keys.
+        past: tokens in the cache before this call.
+        stages: per pruning layer so far, the layout of the tokens that it and later ones carry.
+        is_cached: whether keys and values are kept.
+    """
+
+    length: int
+    kinds: Tensor | None = None
+    layout: Layout | None = None
+    columns: Tensor | None = None
+    full: Tensor | None = None
+    previous: Arguments = field(default_factory=dict)
+    recorder: KeyRecorder | None = None
+    past: int = 0
+    stages: dict[int, Layout] = field(default_factory=dict)
+    is_cached: bool = False
+    _memo: dict[tuple[Any, ...], tuple[object, Any]] = field(default_factory=dict)
+
+    def once(self, name: str, *sources: Any, compute: Callable[[], T]) -> T:
+        """`compute()`, remembered for this call by `name` and the identity of the sources."""
+        key = (name, *(x if isinstance(x, int) else id(x) for x in sources))
+        if key not in self._memo:
+            self._memo[key] = (sources, compute())  # holding the sources keeps their ids theirs
+        result: T = self._memo[key][1]
+        return result
+
+
+class DecoderEngine:
+    """Drops image tokens in one language model. State is per call and per thread.
+
+    Layers below the first pruning one are left alone. Those from it on carry the tokens that are
+    left, at their original positions, and cache only those. The last layer's output is full length
+    again: dropped tokens have the state with which they were dropped, and their logits mean
+    nothing.
+
+    Args:
+        decoder: the language model and the model around it.
+        method: the settings, already checked against the decoder.
+        stats: receives one record per prefill with images.
+        model: what the user calls: the decoder's owner, or a model around it.
+    """
+
+    def __init__(
+        self, decoder: Decoder, method: LanguageMethod, stats: Stats, model: nn.Module
+    ) -> None:
+        self.decoder, self.method, self.stats, self.model = decoder, method, stats, model
+        self.layers = decoder.layers
+        self.first = method.prune_layers[0]
+        self._signatures = [inspect.signature(layer.forward) for layer in self.layers]
+        self._owner_signature = inspect.signature(decoder.owner.forward)
+        self._local = threading.local()
+        self._removers: list[Callable[[], None]] = []
+
+    def attach(self) -> None:
+        """Install the hooks."""
+        model, owner = self.model, self.decoder.owner
+        if model is not owner and "logits_to_keep" in inspect.signature(model.forward).parameters:
+            self._add(model.register_forward_pre_hook(self._count_drafts, with_kwargs=True))
+            self._add(model.register_forward_hook(self._forget_drafts, always_call=True))
+        if hasattr(model, "generate"):
+            self._removers.append(checks.refuse_chunked_prefill(model))
+        self._add(owner.register_forward_pre_hook(self._open, with_kwargs=True, prepend=True))
+        self._add(owner.register_forward_hook(self._close, always_call=True))
+        for index in range(self.first - 1, len(self.layers)):
+            hook = partial(self._before_layer, index)
+            self._add(
+                self.layers[index].register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
+            )
+        # Ahead of the hooks that capture outputs: those must see what this one returns.
+        self._add(self.layers[-1].register_forward_hook(self._after_last, prepend=True))
+
+    def detach(self) -> None:
+        """Leave the model as it was found."""
+        while self._removers:
+            self._removers.pop()()
+
+    def _add(self, hook: Any) -> None:
+        self._removers.append(hook.remove)
+
+    @property
+    def _call(self) -> _Call | None:
+        return getattr(self._local, "call", None)
+
+    def _count_drafts(self, model: nn.Module, args: Any, kwargs: Arguments) -> None:
+        """Where logits of several last tokens are asked for, all but the first are no prompt."""
+        asked = kwargs.get("logits_to_keep")
+        self._local.drafts = max(0, asked - 1) if isinstance(asked, int) else 0
+
+    def _forget_drafts(self, model: nn.Module, args: Any, output: Any) -> None:
+        self._local.drafts = 0
+
+    def _open(self, owner: nn.Module, args: Any, kwargs: Arguments) -> None:
+        arguments = bind(self._owner_signature, args, kwargs)
+        checks.check_call(self.decoder, self.first, arguments)
+        tokens = arguments.get("input_ids")
+        if tokens is None:
+            tokens = arguments["inputs_embeds"]
+        self._local.call = call = _Call(length=tokens.shape[1])
+        if (cache := arguments.get("past_key_values")) is not None:
+            call.past = cache.get_seq_length()
+        if call.length > 1:
+            self._find_images(call, tokens, arguments)
+
+    def _find_images(self, call: _Call, input_ids: Tensor, arguments: Arguments) -> None:
+        """Waits for the device once: the shapes behind the pruning depend on the images."""
+        kinds = torch.full_like(input_ids, TEXT)
+        for number, visual_id in enumerate(self.decoder.visual_ids, start=1):
+            kinds = kinds.masked_fill(input_ids == visual_id, number)
+        mask = arguments.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            kinds = kinds.masked_fill(mask[:, -call.length :] == 0, PADDING)
+        on_host = kinds.cpu()
+        share = self.decoder.tokens_per_image(
+            arguments.get("pixel_values"), int((on_host > 0).sum())
+        )
+        layout = Layout.of(on_host, getattr(self._local, "drafts", 0), share)
+        if not layout.runs:
+            return
+        checks.check_images(layout)
+        if layout.drafts:
+            kinds[:, -layout.drafts :] = PADDING - 1
+        call.layout, call.kinds, call.stages = layout, kinds, {0: layout}
+
+    def _close(self, owner: nn.Module, args: Any, output: Any) -> None:
+        self._local.call = None
+
+    def _before_layer(
+        self, index: int, layer: nn.Module, args: Any, kwargs: Arguments
+    ) -> tuple[tuple[Tensor], Arguments] | None:
+        call = self._call
+        if call is None:
+            return None
+        given = arguments = bind(self._signatures[index], args, kwargs)
+        call.is_cached = arguments.get("past_key_values") is not None
+        if index in self.method.prune_layers:
+            arguments = self._prune(call, index, arguments)
+        if index >= self.first:
+            arguments = self._follow(call, index, arguments)
+        if call.layout is not None and index + 1 in self.method.prune_layers:
+            call.previous = arguments
+            if self.method.needs_keys:
+                call.recorder = KeyRecorder(arguments.get("past_key_values"))
+                arguments = arguments | {"past_key_values": call.recorder}
+        if arguments is given:
+            return None
+        hidden_states = arguments["hidden_states"]
+        return (hidden_states,), {k: v for k, v in arguments.items() if k != "hidden_states"}
+
+    def _prune(self, call: _Call, index: int, arguments: Arguments) -> Arguments:
+        """Choose the image tokens that go on, and drop the others."""
+        layout, hidden_states = call.layout, arguments["hidden_states"]
+        if layout is None or call.kinds is None:
+            return arguments
+        counts = [min(run.length, self.method.keep_count(run, index)) for run in layout.runs]
+        lengths = [run.length for run in layout.runs]
+        if counts == lengths:
+            return arguments
+        kinds = call.kinds.to(hidden_states.device)
+        if call.columns is None:
+            columns = torch.arange(call.length, device=kinds.device).expand_as(kinds)
+            columns = columns.masked_fill(kinds == PADDING, -1)
+        else:
+            columns = call.columns.to(kinds.device)
+        prompt = self._prompt(call, index, hidden_states, _pick(kinds, columns) == TEXT)
+        _, removed = ops.select_top(self.method.scores(prompt), lengths, counts)
+        goes_on = (columns >= 0).flatten().index_fill(0, prompt.positions[removed], False)
+        layout = layout.pruned(counts)
+        order = goes_on.view_as(columns).int().argsort(dim=1, stable=True)[:, -layout.width :]
+        is_token = goes_on.view_as(columns).gather(1, order)
+        call.full = self._restore(call, hidden_states)
+        call.columns = columns.gather(1, order).masked_fill(~is_token, -1)
+        call.layout = call.stages[index] = layout
+        return arguments | {"hidden_states": _pick(hidden_states, order)}
+
+    def _prompt(self, call: _Call, index: int, hidden_states: Tensor, is_text: Tensor) -> Prompt:
+        assert call.layout is not None
+        keys = None if call.recorder is None else call.recorder.keys
+        return Prompt(
+            layer=index,
+            hidden_states=hidden_states,
+            previous=call.previous["hidden_states"].to(hidden_states.device),
+            layout=call.layout,
+            is_text=is_text,
+            norm=self.decoder.norm,
+            _keys=keys,
+            _attention=partial(self._attention, index - 1, call.previous, call.layout.last),
+        )
+
+    def _attention(
+        self, index: int, arguments: Arguments, last: tuple[int, ...], keys: Tensor
+    ) -> Tensor:
+        """`(B, K)` fp32 attention of the tokens in columns `last`, in layer `index`."""
+        layer: Any = self.layers[index]
+        hidden_states, mask = arguments["hidden_states"], arguments.get("attention_mask")
+        query = torch.tensor(last)[:, None].to(hidden_states.device)
+        embeddings = tuple(_pick(x, query) for x in arguments["position_embeddings"])
+        logits = self.decoder.attention_row(layer, _pick(hidden_states, query), embeddings, keys)
+        if mask is not None and mask.ndim == 4:
+            columns = torch.arange(keys.shape[2], device=mask.device).expand(len(query), -1)
+            mask = pick_mask(mask, query, columns)[:, :, 0]
+        else:
+            column = torch.arange(keys.shape[2], device=query.device)
+            own = query + keys.shape[2] - hidden_states.shape[1]
+            window = getattr(layer.self_attn, "sliding_window", None) or keys.shape[2]
+            visible = (column <= own) & (column > own - window)
+            mask = (visible if mask is None else visible & mask.bool())[:, None]
+        if mask.dtype == torch.bool:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        else:
+            logits = logits + mask
+        return logits.softmax(dim=-1).mean(dim=1)
+
+    def _follow(self, call: _Call, index: int, arguments: Arguments) -> Arguments:
+        """The layer's arguments for the tokens that it carries, and what its cache then holds."""
+        cache = arguments.get("past_key_values")
+        if call.columns is None and not _is_pruned(cache, index):
+            return arguments
+        hidden_states, mask = arguments["hidden_states"], arguments.get("attention_mask")
+        if cache is None:
+            held = call.once("held", call.columns, compute=lambda: self._hold(call, Held()))
+        else:
+            layer = pruned_layer(cache, index)
+            before = layer.held
+            held = call.once(
+                "held", call.columns, before.picked, before.recent,
+                compute=lambda: self._hold(call, before),
+            )  # fmt: skip
+            layer.expect(held, call.past + call.length)
+        mask = call.once(
+            "mask", mask, held, compute=lambda: self._mask(call, mask, held, hidden_states)
+        )
+        arguments = arguments | {"attention_mask": mask}
+        if (columns := call.columns) is not None:
+            rotary = arguments["position_embeddings"]
+            arguments["position_embeddings"] = call.once(
+                "rotary", rotary, columns, compute=lambda: tuple(_pick(x, columns) for x in rotary)
+            )
+            # Flash attention would take the gaps for the start of another sequence.
+            arguments["position_ids"] = None
+        return arguments
+
+    def _hold(self, call: _Call, before: Held) -> Held:
+        """What a cache layer holds after this call."""
+        if call.columns is None:
+            return Held(before.picked, before.recent + call.length, before.is_ragged)
+        assert call.layout is not None
+        columns, tail = call.columns, call.layout.tail
+        new = torch.where(columns < 0, columns, columns + call.past)
+        old = before.columns(call.past, len(new), new.device)
+        picked = torch.cat([old, new[:, : new.shape[1] - tail]], dim=1)
+        return Held(picked, tail, before.is_ragged or call.layout.is_ragged)
+
+    def _mask(
+        self, call: _Call, mask: Tensor | None, held: Held, hidden_states: Tensor
+    ) -> Tensor | None:
+        """The mask for the tokens carried, from the one for all tokens."""
+        if mask is None and not held.is_ragged:
+            return None
+        total, device = call.past + call.length, hidden_states.device
+        keys = held.columns(total, len(hidden_states), device)
+        queries = call.columns
+        if queries is None:
+            queries = torch.arange(call.length, device=device).expand(len(keys), -1)
+        queries = queries.to(device)
+        if mask is not None:
+            offset = total - mask.shape[-1]
+            return pick_mask(mask.to(device), queries, keys.where(keys < 0, keys - offset))
+        if "flash" in self.decoder.config._attn_implementation:
+            return keys >= 0
+        return causal_mask(queries.where(queries < 0, queries + call.past), keys)
+
+    def _restore(self, call: _Call, hidden_states: Tensor) -> Tensor:
+        """`(B, length, C)`: the tokens carried, and the others as they were when dropped."""
+        columns, full = call.columns, call.full
+        if columns is None or full is None:
+            return hidden_states
+        columns = columns.to(hidden_states.device)
+        place = torch.arange(columns.shape[1], device=columns.device).expand_as(columns)
+        # Columns that hold no token go to one more place, which is cut off.
+        source = columns.new_full((len(columns), call.length + 1), -1)
+        source = source.scatter(1, columns.where(columns >= 0, call.length), place)[:, :-1]
+        carried = _pick(hidden_states, source)
+        return torch.where(source[..., None] >= 0, carried, full.to(carried.device))
+
+    def _after_last(self, layer: nn.Module, args: Any, output: Any) -> Any:
+        call = self._call
+        if call is None or call.layout is None:
+            return None
+        states = output[0] if isinstance(output, tuple) else output
+        self.stats.add_prefill(self._record(call, states.dtype))
+        if call.columns is None:
+            return None
+        full = self._restore(call, states)
+        return (full, *output[1:]) if isinstance(output, tuple) else full
+
+    def _record(self, call: _Call, dtype: torch.dtype) -> Prefill:
+        starts = sorted(call.stages)
+        layouts = [
+            call.stages[max(start for start in starts if start <= index)]
+            for index in range(len(self.layers))
+        ]
+        windows = [self.decoder.window(index) for index in range(len(self.layers))]
+        token_bytes = self.decoder.key_bytes(dtype) if call.is_cached else 0
+        return Prefill(tuple(layouts), tuple(windows), token_bytes, call.columns)
+
+
+def _pick(values: Tensor, columns: Tensor) -> Tensor:
+    """Values `(B or 1, L, ...)` of the tokens in columns `(B, K)`, of the first for -1."""
+    columns = columns.to(values.device).clamp(min=0)
+    rows = torch.arange(len(values), device=values.device)[:, None]
+    return values[rows, columns]
+
+
+def _is_pruned(cache: Cache | None, index: int) -> bool:
+    return (
+        cache is not None
+        and index < len(cache.layers)
+        and isinstance(cache.layers[index], PrunedLayer)
+    )

@@ -1,0 +1,112 @@
+"""What a method of dropping image tokens is, and what it gets to see."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from ipcv import ops
+from ipcv.config import Config, require_fraction, require_integer
+from ipcv.decoders.layout import Layout, Run
+
+
+@dataclass
+class Prompt:
+    """A prefill at the layer that is about to drop image tokens.
+
+    `B` rows, `L` tokens per row, `R` images, `N` image tokens in all, image after image.
+
+    Attributes:
+        layer: index of the layer.
+        hidden_states: `(B, L, C)` its input.
+        previous: `(B, L, C)` the input of the layer before it.
+        layout: where the images are, as host integers.
+        is_text: `(B, L)` bool, tokens that are neither image nor padding nor part of the answer.
+        norm: the norm behind the last layer.
+    """
+
+    layer: int
+    hidden_states: Tensor
+    previous: Tensor
+    layout: Layout
+    is_text: Tensor
+    norm: Callable[[Tensor], Tensor]
+    _keys: Tensor | None
+    _attention: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """`(N,)` the image tokens as positions in `B * L`, on the device."""
+        return self.layout.image_positions().to(self.hidden_states.device, non_blocking=True)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens per image."""
+        return [run.length for run in self.layout.runs]
+
+    def of_images(self, values: Tensor) -> Tensor:
+        """The values `(B, L, ...)` of the image tokens: `(N, ...)`."""
+        return values.flatten(0, 1)[self.positions]
+
+    @property
+    def keys(self) -> Tensor:
+        """`(B, kv_heads, L, D)` keys of these tokens in the layer before, after rotary embedding.
+
+        Only for methods with `needs_keys`.
+        """
+        return self._all_keys[:, :, -self.hidden_states.shape[1] :]
+
+    def attention(self) -> Tensor:
+        """`(B, L)` fp32 attention of the last prompt token in the layer before, mean over heads.
+
+        One row, computed from that layer's keys. Only for methods with `needs_keys`.
+        """
+        return self._attention(self._all_keys)[:, -self.hidden_states.shape[1] :]
+
+    @property
+    def _all_keys(self) -> Tensor:
+        if self._keys is None:
+            raise RuntimeError("a method that uses keys or attention must set needs_keys = True")
+        return self._keys
+
+
+class LanguageMethod(Config, ABC):
+    """Settings of a method, and the one thing it does: score image tokens.
+
+    Subclasses are frozen dataclasses with the fields `prune_layer` and `reduction_ratio` (or an own
+    `stages`).
+
+    Attributes:
+        needs_keys: whether `scores` looks at `Prompt.keys` or `Prompt.attention`.
+    """
+
+    needs_keys = False
+    prune_layer: int
+    reduction_ratio: float
+
+    @abstractmethod
+    def scores(self, prompt: Prompt) -> Tensor:
+        """`(N,)` per image token; of each image the `keep_count` highest are kept."""
+
+    def keep_count(self, run: Run, layer: int) -> int:
+        """How many tokens of an image go on into `layer`, at most `run.length`."""
+        return ops.keep_count(run.full_length, self.reduction_ratio)
+
+    @property
+    def prune_layers(self) -> tuple[int, ...]:
+        """The layers before which tokens are dropped, ascending."""
+        return (self.prune_layer,)
+
+    def scaled(self, scale: float, first: int = 1) -> LanguageMethod:
+        """The same for a decoder `scale` times as deep that can drop nothing before `first`."""
+        layer = max(first, round(self.prune_layer * scale))
+        return dataclasses.replace(self, prune_layer=layer)  # type: ignore[type-var]
+
+    def _check(self) -> None:
+        require_integer("prune_layer", self.prune_layer, minimum=1)
+        require_fraction("reduction_ratio", self.reduction_ratio)

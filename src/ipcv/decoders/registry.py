@@ -1,0 +1,148 @@
+"""Which language models can be pruned, and where their parts are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from sys import modules
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DECODERS = (
+    "Qwen2VLTextModel",
+    "Qwen2_5_VLTextModel",
+    "Qwen3VLTextModel",
+    "Qwen3VLMoeTextModel",
+    "Qwen2Model",
+    "Qwen3Model",
+    "LlamaModel",
+    "MistralModel",
+    "GemmaModel",
+    "Gemma2Model",
+    "Gemma3TextModel",
+)
+"""Classes of `transformers`: full or sliding-window attention with rotary embeddings."""
+
+FIXED_IMAGE_LENGTH = ("llava", "paligemma")
+"""Models that make equally many tokens of every image and may put them side by side."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A language model inside a multimodal one.
+
+    Attributes:
+        owner: the multimodal model, whose forward gets the token ids.
+        model: the language model, a stack of layers.
+    """
+
+    owner: nn.Module
+    model: nn.Module
+
+    @property
+    def config(self) -> Any:
+        """Of the language model."""
+        return self.model.config
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Its layers."""
+        return list(self.model.get_submodule("layers").children())
+
+    @property
+    def norm(self) -> nn.Module:
+        """The norm behind the last layer."""
+        return self.model.get_submodule("norm")
+
+    @property
+    def visual_ids(self) -> list[int]:
+        """Ids of the placeholders of images and videos."""
+        names = ("image_token_id", "video_token_id")
+        ids = [getattr(self.owner.config, name, None) for name in names]
+        return [token_id for token_id in ids if isinstance(token_id, int)]
+
+    @property
+    def first_prunable(self) -> int:
+        """Layers before this one need all image tokens: DeepStack adds features behind them."""
+        vision: Any = getattr(self.owner.config, "vision_config", None)
+        return max(1, len(getattr(vision, "deepstack_visual_indexes", None) or ()))
+
+    def window(self, index: int) -> int | None:
+        """How many of the latest tokens a layer attends, if not all."""
+        window = getattr(self.layers[index].self_attn, "sliding_window", None)
+        return window if isinstance(window, int) else None
+
+    def key_bytes(self, dtype: torch.dtype) -> int:
+        """Bytes of the keys and values of one token in one layer."""
+        config = self.config
+        head_dim = getattr(config, "head_dim", None)
+        head_dim = head_dim or config.hidden_size // config.num_attention_heads
+        return int(2 * config.num_key_value_heads * head_dim * dtype.itemsize)
+
+    def tokens_per_image(self, pixel_values: object, num_tokens: int) -> int | None:
+        """The tokens that every image has, where that is the same number for all."""
+        config: Any = self.owner.config
+        is_fixed = config.model_type in FIXED_IMAGE_LENGTH
+        if not is_fixed or not isinstance(pixel_values, Tensor) or num_tokens % len(pixel_values):
+            return None
+        return num_tokens // len(pixel_values)
+
+    def attention_row(
+        self, layer: Any, hidden_states: Tensor, position_embeddings: Any, keys: Tensor
+    ) -> Tensor:
+        """Attention logits of one token per row, before the mask.
+
+        Args:
+            layer: the layer.
+            hidden_states: `(B, 1, C)` its input, of these tokens.
+            position_embeddings: cosine and sine, `(B, 1, D)` each, of these tokens.
+            keys: `(B, kv_heads, K, D)` after rotary embedding.
+
+        Returns:
+            `(B, heads, K)` fp32.
+        """
+        attention: Any = layer.self_attn
+        batch_size, kv_heads, _, head_dim = keys.shape
+        query = attention.q_proj(layer.input_layernorm(hidden_states))
+        query = query.view(batch_size, 1, -1, head_dim)
+        if hasattr(attention, "q_norm"):
+            query = attention.q_norm(query)
+        query = query.transpose(1, 2)
+        rotate = modules[type(attention).__module__].apply_rotary_pos_emb
+        query, _ = rotate(query, query, *position_embeddings)
+        # Heads that share keys are neighbours: (B, heads, 1, D) -> (B, kv_heads, shared, D).
+        by_group = query.reshape(batch_size, kv_heads, -1, head_dim) @ keys.transpose(2, 3)
+        logits: Tensor = by_group.flatten(1, 2).float() * attention.scaling
+        if (cap := getattr(attention, "attn_logit_softcapping", None)) is not None:
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+
+def find_decoder(model: nn.Module) -> Decoder:
+    """The language model inside `model`, which must be multimodal.
+
+    Raises:
+        ValueError: there is none, or it is of a class that is not supported.
+    """
+    found = set()
+    for owner in model.modules():
+        for name in ("language_model", "text_model"):
+            inner = getattr(owner, name, None)
+            if not isinstance(inner, nn.Module) or not hasattr(inner, "layers"):
+                continue
+            if _is_supported(inner) and hasattr(owner, "config"):
+                return Decoder(owner, inner)
+            found.add(type(inner).__name__)
+    what = f"its {' and '.join(sorted(found))}" if found else "this model, which holds none"
+    raise ValueError(
+        f"the language side of {type(model).__name__} cannot be compressed: supported language "
+        f"models of multimodal ones are {', '.join(DECODERS)}, not {what}"
+    )
+
+
+def _is_supported(module: nn.Module) -> bool:
+    return any(
+        base.__name__ in DECODERS and base.__module__.startswith("transformers.")
+        for base in type(module).__mro__
+    )
