@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from ipcv.encoders.registry import FAMILIES
+from ipcv.encoders import table
 
 
-def models() -> None:
-    """List what can be compressed."""
-    table = Table(title="Supported models", show_lines=True)
-    for column in ("family", "model types", "example checkpoint", "vision encoder", "preset"):
-        table.add_column(column, overflow="fold")
-    for family in FAMILIES:
-        settings = family.settings
-        table.add_row(
-            family.name,
-            ", ".join(family.model_types),
-            family.checkpoint,
-            family.shape,
-            f"prune_layer {settings.prune_layer}, stabilization_layers "
-            f"{settings.stabilization_layers} of {family.depth} blocks "
-            f"({'published' if family.published else 'scaled'})",
-        )
-    Console().print(table)
+def models(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the README has it.")] = False,
+) -> None:
+    """List what can be compressed, and with which preset."""
+    if markdown:
+        typer.echo(table.markdown())
+        return
+    printed = Table(
+        title="Supported models",
+        caption="Presets are scaled to the depth of a model's own encoder; "
+        "p is prune_layer, A is stabilization_layers.",
+        show_lines=True,
+    )
+    for column in table.COLUMNS:
+        printed.add_column(column, overflow="fold")
+    for row in table.rows():
+        printed.add_row(*row)
+    Console().print(printed)

@@ -43,7 +43,7 @@ class PackedEncoder(EncoderAdapter):
         return rows
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
-        """`max_seqlen` stays as the upper bound; segments left without rows go, sdpa rejects them."""
+        """`max_seqlen` stays, as an upper bound; segments without rows go, sdpa rejects them."""
         embeddings, cu_seqlens = arguments["position_embeddings"], arguments["cu_seqlens"]
         segments = selection.once(
             "segments",

@@ -81,6 +81,7 @@ DINOV2_REGISTERS = Encoder(
     "Dinov2WithRegistersModel", Dinov2Encoder, "one image per row of the batch, CLS and registers"
 )
 
+
 @dataclass(frozen=True)
 class Family:
     """A family of models: what they are called and which vision encoders they may hold.
@@ -90,60 +91,50 @@ class Family:
         model_types: `config.model_type` of the models, with or without their language model.
         encoders: those that may be inside; the first is the usual one.
         checkpoint: an example on the hub.
-        tiles: how to read which tiles make up an image; `None` where one tile is one item.
+        item: what patches compete and rebuild each other in.
+        tiles: how to read which tiles make up an image; `None` where that is not needed.
     """
 
     name: str
     model_types: tuple[str, ...]
     encoders: tuple[Encoder, ...]
     checkpoint: str
+    item: str = "image"
     tiles: Tiles | None = None
-
-    @property
-    def shape(self) -> str:
-        """The usual encoder in a few words."""
-        return self.encoders[0].shape
 
     @property
     def settings(self) -> IPCV:
         """The reference settings for the usual encoder."""
         return self.encoders[0].settings
 
-    @property
-    def depth(self) -> int:
-        """Blocks of the encoder that `settings` are for."""
-        return self.encoders[0].depth
 
-    @property
-    def published(self) -> bool:
-        """Whether `settings` are the paper's."""
-        return self.encoders[0].published
+_qwen = partial(Family, item="image or video")
 
 
 FAMILIES = (
-    Family("Qwen2-VL", ("qwen2_vl", "qwen2_vl_vision"), (QWEN2_VL,), "Qwen/Qwen2-VL-7B-Instruct"),
-    Family(
+    _qwen("Qwen2-VL", ("qwen2_vl", "qwen2_vl_vision"), (QWEN2_VL,), "Qwen/Qwen2-VL-7B-Instruct"),
+    _qwen(
         "Qwen2.5-VL",
         ("qwen2_5_vl", "qwen2_5_vl_vision"),
         (QWEN2_5_VL,),
         "Qwen/Qwen2.5-VL-7B-Instruct",
     ),
-    Family("Qwen3-VL", ("qwen3_vl", "qwen3_vl_vision"), (QWEN3_VL,), "Qwen/Qwen3-VL-8B-Instruct"),
-    Family(
+    _qwen("Qwen3-VL", ("qwen3_vl", "qwen3_vl_vision"), (QWEN3_VL,), "Qwen/Qwen3-VL-8B-Instruct"),
+    _qwen(
         "Qwen3-VL MoE",
         ("qwen3_vl_moe", "qwen3_vl_moe_vision"),
         (QWEN3_VL_MOE,),
         "Qwen/Qwen3-VL-30B-A3B-Instruct",
     ),
-    Family("Qwen3.5", ("qwen3_5", "qwen3_5_vision"), (QWEN3_5,), "Qwen/Qwen3.5-27B"),
-    Family(
+    _qwen("Qwen3.5", ("qwen3_5", "qwen3_5_vision"), (QWEN3_5,), "Qwen/Qwen3.5-27B"),
+    _qwen(
         "Qwen3.5 MoE",
         ("qwen3_5_moe", "qwen3_5_moe_vision"),
         (QWEN3_5_MOE,),
         "Qwen/Qwen3.5-35B-A3B",
     ),
-    Family(
-        "Qwen3.8-Flash-Next (Qwen4 preview)",
+    _qwen(
+        "Qwen3.8-Flash-Next",
         ("qwen4_exp", "qwen4_exp_vision"),
         (QWEN4,),
         "Qwen/Qwen3.8-Flash-Next",
@@ -153,7 +144,8 @@ FAMILIES = (
         ("internvl", "internvl_vision"),
         (INTERNVL,),
         "OpenGVLab/InternVL3-8B-hf",
-        tiles=INTERNVL_TILES,
+        "image (all tiles) or video frame",
+        INTERNVL_TILES,
     ),
     Family("LLaVA 1.5", ("llava",), (CLIP, SIGLIP), "llava-hf/llava-1.5-7b-hf"),
     Family(
@@ -161,14 +153,16 @@ FAMILIES = (
         ("llava_next",),
         (CLIP, SIGLIP),
         "llava-hf/llava-v1.6-mistral-7b-hf",
-        tiles=LLAVA_TILES,
+        "image (all tiles)",
+        LLAVA_TILES,
     ),
     Family(
         "LLaVA-OneVision",
         ("llava_onevision",),
         (SIGLIP, CLIP),
         "llava-hf/llava-onevision-qwen2-7b-ov-hf",
-        tiles=LLAVA_TILES,
+        "image (all tiles) or video",
+        LLAVA_TILES,
     ),
     Family("Gemma 3", ("gemma3",), (SIGLIP,), "google/gemma-3-4b-it"),
     Family("PaliGemma", ("paligemma",), (SIGLIP,), "google/paligemma2-3b-mix-448"),
@@ -177,12 +171,14 @@ FAMILIES = (
         ("idefics3", "idefics3_vision"),
         (IDEFICS3,),
         "HuggingFaceM4/Idefics3-8B-Llama3",
+        "tile",
     ),
     Family(
         "SmolVLM",
         ("smolvlm", "smolvlm_vision"),
         (SMOLVLM,),
         "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+        "tile or video frame",
     ),
     Family("CLIP", ("clip", "clip_vision_model"), (CLIP,), "openai/clip-vit-large-patch14-336"),
     Family(

@@ -1,0 +1,41 @@
+import pytest
+from transformers import Dinov2Config, Dinov2Model
+
+import ipcv
+from ipcv.encoders.registry import supported_model_types
+from tests.encoders.families import FAMILIES, build
+
+
+def test_published_settings():
+    assert ipcv.preset("qwen2_vl").vision == ipcv.IPCV(3, 0.65, 7, 10)
+    assert ipcv.preset("internvl").vision == ipcv.IPCV(7, 0.65, 3, 10)
+
+
+@pytest.mark.parametrize("model_type", supported_model_types())
+def test_every_model_type_has_one(model_type):
+    assert ipcv.preset(model_type).vision.reduction_ratio == 0.65
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_tiny_model_takes_its_own(name):
+    model = build(name)
+    settings = ipcv.preset(model).vision
+    assert settings.prune_layer == 1  # of 4 blocks
+    with ipcv.compress(model, settings):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("depth", "prune_layer", "stabilization"), [(24, 7, 3), (12, 4, 2), (48, 14, 6), (2, 1, 0)]
+)
+def test_fractions_of_the_depth_are_kept(depth, prune_layer, stabilization):
+    config = Dinov2Config(
+        num_hidden_layers=depth, hidden_size=8, num_attention_heads=2, mlp_ratio=1
+    )
+    settings = ipcv.preset(Dinov2Model(config)).vision
+    assert (settings.prune_layer, settings.stabilization_layers) == (prune_layer, stabilization)
+
+
+def test_unknown_model_type():
+    with pytest.raises(ValueError, match=r"blip.*not supported"):
+        ipcv.preset("blip")
