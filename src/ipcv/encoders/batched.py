@@ -107,6 +107,7 @@ class BatchedEncoder(EncoderAdapter):
             x.unflatten(-1, (-1, attention.head_dim))
             for x in self.project(attention, queries, keys)
         )
+        query, key = self.embed_positions(attention, query, key, arguments, selection)
         weights = None
         if mask is not None and mask.dim() == 2:
             output = self._attend_unpadded(attention, query, key, value, selection)
@@ -124,6 +125,17 @@ class BatchedEncoder(EncoderAdapter):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, `(B, rows, heads * D)`."""
         return attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(keys)
+
+    def embed_positions(
+        self,
+        attention: Any,
+        query: Tensor,
+        key: Tensor,
+        arguments: Arguments,
+        selection: Selection,
+    ) -> tuple[Tensor, Tensor]:
+        """Query and key, `(B, rows, heads, D)`, after rotary position embedding where there is."""
+        return query, key
 
     def _attend_unpadded(
         self, attention: Any, query: Tensor, key: Tensor, value: Tensor, selection: Selection
@@ -210,7 +222,7 @@ def _places(selection: Selection) -> Tensor | None:
     )
 
 
-def _positions(selection: Selection) -> Tensor:
+def kept_positions(selection: Selection) -> Tensor:
     """`(B, width)`: the position in its tile of each row carried.
 
     The rows that only make up the rectangle point at a padding row, which the mask hides.
@@ -228,14 +240,14 @@ def _positions(selection: Selection) -> Tensor:
 
 def _kept_queries(mask: Tensor, selection: Selection) -> Tensor:
     """The queries carried, of a mask `(B, heads, S, S)`."""
-    index = _positions(selection)[:, None, :, None]
+    index = kept_positions(selection)[:, None, :, None]
     mask = mask.expand(len(index), -1, -1, -1)
     return mask.gather(2, index.expand(-1, mask.shape[1], -1, mask.shape[3]))
 
 
 def _kept_mask(mask: Tensor, selection: Selection) -> Tensor:
     """The rows carried, of a mask over keys `(B, S)` or queries and keys `(B, heads, S, S)`."""
-    positions = _positions(selection)
+    positions = kept_positions(selection)
     if mask.dim() == 2:
         return mask.gather(1, positions)
     mask, index = _kept_queries(mask, selection), positions[:, None, None, :]
