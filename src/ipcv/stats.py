@@ -95,16 +95,16 @@ class Prefill:
 
     Attributes:
         layouts: per layer, the tokens that it carries.
+        columns: per layer, `(B, L)` the columns of the prompt that it carries, -1 for none, on the
+            device; `None` for all.
         windows: per layer, how many of the latest tokens it attends, `None` for all.
         token_bytes: of the keys and values of one token in one layer; 0 without a cache.
-        columns: `(B, L)` the prompt's columns that the last layer carries, -1 for none, on the
-            device; `None` if nothing was dropped.
     """
 
     layouts: tuple[PromptLayout, ...]
+    columns: tuple[Tensor | None, ...]
     windows: tuple[int | None, ...]
     token_bytes: int
-    columns: Tensor | None
 
     @cached_property
     def tokens_per_layer(self) -> tuple[int, ...]:
@@ -139,10 +139,10 @@ class Prefill:
 
         Int64 `(kept,)` on the CPU, row by row. Reading it waits for the device.
         """
-        runs = self.layouts[0].runs
-        if self.columns is None:
+        runs, columns = self.layouts[0].runs, self.columns[-1]
+        if columns is None:
             return [torch.arange(run.length) for run in runs]
-        indices = [(self.columns[run.row].cpu() - run.start, run.length) for run in runs]
+        indices = [(columns[run.row].cpu() - run.start, run.length) for run in runs]
         return [index[(index >= 0) & (index < length)] for index, length in indices]
 
 

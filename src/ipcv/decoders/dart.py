@@ -120,8 +120,9 @@ class DART(LanguageMethod):
             first = layout.first(run.row)
             positions = [run.start - first + i for i in image] + [i - first for i in text]
             num_image, num_text = self._num_pivots(run)
-            pivots = positions[:num_image] + positions[len(image) :][:num_text]
-            ordered = [positions.index(position) for position in set(pivots)]
+            valid = [*range(num_image), *range(len(image), len(image) + num_text)]
+            pivots = [positions[i] for i in valid]
+            ordered = [valid[pivots.index(position)] for position in set(pivots)]
             orders.append(ordered + [i for i in range(len(positions)) if i not in ordered])
         return orders
 

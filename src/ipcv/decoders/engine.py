@@ -40,7 +40,7 @@ class _Call:
         previous: the arguments of the layer before a pruning one.
         recorder: holds that layer's keys.
         past: tokens in the cache before this call.
-        stages: per pruning layer so far, the layout of the tokens that it and later ones carry.
+        stages: per layer that changed them, the layout and columns of the tokens carried.
         is_cached: whether keys and values are kept.
     """
 
@@ -52,7 +52,7 @@ class _Call:
     previous: Arguments = field(default_factory=dict)
     recorder: KeyRecorder | None = None
     past: int = 0
-    stages: dict[int, Layout] = field(default_factory=dict)
+    stages: dict[int, tuple[Layout, Tensor | None]] = field(default_factory=dict)
     is_cached: bool = False
     _memo: dict[tuple[Any, ...], tuple[object, Any]] = field(default_factory=dict)
 
@@ -159,7 +159,7 @@ class DecoderEngine:
         checks.check_images(layout)
         if layout.drafts:
             kinds[:, -layout.drafts :] = PADDING - 1
-        call.layout, call.kinds, call.stages = layout, kinds, {0: layout}
+        call.layout, call.kinds, call.stages = layout, kinds, {0: (layout, None)}
 
     def _close(self, owner: nn.Module, args: Any, output: Any) -> None:
         self._local.call = None
@@ -209,7 +209,7 @@ class DecoderEngine:
         is_token = goes_on.view_as(columns).gather(1, order)
         call.full = self._restore(call, hidden_states)
         call.columns = columns.gather(1, order).masked_fill(~is_token, -1)
-        call.layout = call.stages[index] = layout
+        call.layout, call.stages[index] = layout, (layout, call.columns)
         return arguments | {"hidden_states": _pick(hidden_states, order)}
 
     def _prompt(self, call: _Call, index: int, hidden_states: Tensor, is_text: Tensor) -> Prompt:
@@ -334,14 +334,12 @@ class DecoderEngine:
         return (full, *output[1:]) if isinstance(output, tuple) else full
 
     def _record(self, call: _Call, dtype: torch.dtype) -> Prefill:
-        starts = sorted(call.stages)
-        layouts = [
-            call.stages[max(start for start in starts if start <= index)]
-            for index in range(len(self.layers))
-        ]
-        windows = [self.decoder.window(index) for index in range(len(self.layers))]
+        depth = len(self.layers)
+        stages = [max(s for s in call.stages if s <= index) for index in range(depth)]
+        layouts, columns = zip(*(call.stages[stage] for stage in stages), strict=True)
+        windows = tuple(self.decoder.window(index) for index in range(depth))
         token_bytes = self.decoder.key_bytes(dtype) if call.is_cached else 0
-        return Prefill(tuple(layouts), tuple(windows), token_bytes, call.columns)
+        return Prefill(layouts, columns, windows, token_bytes)
 
 
 def _pick(values: Tensor, columns: Tensor) -> Tensor:

@@ -1,0 +1,91 @@
+"""Removing tokens gives what masking them gives: every family, method and kind of batch."""
+
+
+import pytest
+import torch
+from tests.decoders.masked import dropped_columns, masked
+from tests.decoders.tiny import NAMES, build, inputs
+from tests.encoders.families import FAMILIES
+
+import ipcv
+
+METHODS = {
+    "dart": ipcv.DART(prune_layer=2, reduction_ratio=0.5, image_pivots=2, text_pivots=2),
+    "dart-raw": ipcv.DART(prune_layer=3, reduction_ratio=0.6, normalize=False),
+    "fastv": ipcv.FastV(prune_layer=2, reduction_ratio=0.5),
+    "v2drop": ipcv.V2Drop(stages=((2, 0.5), (3, 0.2))),
+    "random": ipcv.RandomDrop(prune_layer=2, reduction_ratio=0.7),
+}
+CASES = {
+    "one-image": [["large"]],
+    "two-images": [["small", "large"]],
+    "mixed-batch": [["large"], [], ["small", "large"]],
+    "video": [["video"]],
+}
+STEPS = 16
+
+
+def cases():
+    for number, name in enumerate(NAMES):
+        for case in CASES:
+            if case == "video" and not FAMILIES[name].has_video:
+                continue
+            methods = list(METHODS)
+            if name != "qwen2_vl":  # there all, elsewhere in turns
+                methods = [methods[number % 5], methods[(number + 2) % 5]]
+            for method in methods:
+                yield name, case, method
+
+
+def generate(model, prompt, **options):
+    options = {"max_new_tokens": STEPS, "do_sample": False} | options
+    output = model.generate(
+        **prompt, **options, return_dict_in_generate=True, output_logits=True
+    )  # fmt: skip
+    return output, torch.stack(output.logits)
+
+
+def close(actual, expected):
+    torch.testing.assert_close(actual, expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(("name", "case", "method"), list(cases()))
+def test_generate(name, case, method, attention):
+    model, prompt = build(name, attention), inputs(name, CASES[case])
+    with ipcv.compress(model, language=METHODS[method]) as handle:
+        output, logits = generate(model, prompt)
+    (prefill,) = handle.stats.prefills
+    assert 0 < prefill.image_tokens_per_layer[-1] < prefill.image_tokens_per_layer[0]
+    with masked(model, dropped_columns(prefill)):
+        expected, expected_logits = generate(model, prompt)
+    assert output.sequences.tolist() == expected.sequences.tolist()
+    close(logits, expected_logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_without_cache(name):
+    model, prompt = build(name), inputs(name, CASES["mixed-batch"])
+    with torch.no_grad(), ipcv.compress(model, language=METHODS["fastv"]) as handle:
+        output = model(**prompt, use_cache=False)
+        (prefill,) = handle.stats.prefills
+        dropped = dropped_columns(prefill)
+    with torch.no_grad(), masked(model, dropped):
+        expected = model(**prompt, use_cache=False)
+    assert output.logits.shape == expected.logits.shape
+    assert prefill.kv_bytes == prefill.kv_bytes_saved == 0
+    is_kept = prompt["attention_mask"].bool()
+    for row, columns in enumerate(dropped[-1]):
+        is_kept[row, list(columns)] = False
+    close(output.logits[is_kept], expected.logits[is_kept])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["qwen2_vl", "gemma3", "internvl"])
+def test_rows_are_as_alone(name, method):
+    model = build(name)
+    with ipcv.compress(model, language=METHODS[method]):
+        output, logits = generate(model, inputs(name, CASES["mixed-batch"]))
+        for row, prompt in enumerate(CASES["mixed-batch"]):
+            alone, alone_logits = generate(model, inputs(name, [prompt]))
+            close(logits[:, row], alone_logits[:, 0])

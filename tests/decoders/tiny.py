@@ -1,0 +1,59 @@
+"""Tiny random language models of every family that the language side supports."""
+
+from functools import cache
+
+import torch
+import transformers
+from tests.encoders.families import FAMILIES
+
+from ipcv.decoders.registry import find_decoder
+
+NAMES = (
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "internvl",
+    "llava-clip",
+    "llava_next",
+    "llava_onevision",
+    "gemma3",
+    "paligemma",
+    "idefics3",
+    "smolvlm",
+)
+DEPTH = 4
+
+
+@cache
+def build(name, attention="sdpa"):
+    """The model in eval mode, its language model four layers deep; the same object every time."""
+    torch.manual_seed(0)
+    config = FAMILIES[name].config()
+    text = config.get_text_config().to_dict()
+    for derived in ("layer_types", "rope_parameters"):
+        if name == "gemma3":
+            text.pop(derived, None)
+    text["num_hidden_layers"] = DEPTH
+    if name == "gemma3":
+        text["sliding_window"] = 12
+        text["layer_types"] = ["sliding_attention", "full_attention"] * 2
+    elif "layer_types" in text:
+        text["layer_types"] = ["full_attention"] * DEPTH
+    config.text_config = type(config.get_text_config())(**text)
+    model = getattr(transformers, FAMILIES[name].class_name)._from_config(
+        config, attn_implementation=attention
+    )
+    model.generation_config.eos_token_id = None  # never stop early
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in find_decoder(model).model.parameters():
+            parameter.normal_(0, 0.3, generator=generator)
+        for parameter in model.lm_head.parameters():
+            parameter.normal_(0, 0.3, generator=generator)
+    return model.eval()
+
+
+def inputs(name, prompts):
+    """What `generate` takes for prompts of media: see `tests.encoders.families`."""
+    return FAMILIES[name].inputs(build(name), prompts)
