@@ -15,7 +15,7 @@ from tests.encoders.families import FAMILIES, build
 
 METHOD = ipcv.IPCV(prune_layer=1, reduction_ratio=0.65, stabilization_layers=2, num_neighbors=3)
 # One family per shape of encoder, and per name of projections.
-SHAPES = ["qwen2_5_vl", "qwen3_vl", "internvl", "llava-clip", "smolvlm", "dinov2_with_registers"]
+SHAPES = ["qwen2_5_vl", "qwen3_vl", "internvl", "llava-clip", "smolvlm", "dinov3_vit"]
 shapes = pytest.mark.parametrize("name", SHAPES)
 
 

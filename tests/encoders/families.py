@@ -459,5 +459,6 @@ FAMILIES = {
     "siglip_vision_model": bare("SiglipVisionModel", Bare()),
     "siglip2_vision_model": bare("Siglip2VisionModel", NaFlex(), num_patches=16),
     "dinov2": bare("Dinov2Model", Bare(1)),
+    "dinov3_vit": bare("DINOv3ViTModel", Bare(3), num_register_tokens=2),
     "dinov2_with_registers": bare("Dinov2WithRegistersModel", Bare(3), num_register_tokens=2),
 }

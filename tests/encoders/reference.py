@@ -28,10 +28,18 @@ def packed_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
 
 def batched_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
     """Rows of one tile, without its padding and hence without a mask."""
-    mask = {"attention_mask": None} if "attention_mask" in arguments else {}
+    length = arguments["hidden_states"].shape[1]
 
     def run(block: int, rows: Tensor, states: Tensor) -> Tensor:
-        return blocks[block](states[None], **mask)[0]
+        own = {}
+        if "attention_mask" in arguments:
+            own["attention_mask"] = None
+        if "position_embeddings" in arguments:  # of patches, which come last
+            cos, sin = arguments["position_embeddings"]
+            patches = rows % length - (length - len(cos))
+            patches = patches[patches >= 0]
+            own["position_embeddings"] = cos[patches], sin[patches]
+        return blocks[block](states[None], **own)[0]
 
     return run
 

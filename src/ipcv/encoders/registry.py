@@ -17,6 +17,7 @@ from ipcv.encoders.batched import (
     InternVLEncoder,
     Siglip2Encoder,
 )
+from ipcv.encoders.dinov3 import Dinov3Encoder
 from ipcv.encoders.packed import DeepStackEncoder, PackedEncoder, WindowedEncoder
 from ipcv.encoders.tiles import INTERNVL_TILES, LLAVA_TILES, Tiles
 
@@ -79,6 +80,9 @@ IDEFICS3, SMOLVLM = (
 DINOV2 = Encoder("Dinov2Model", Dinov2Encoder, "one image per row of the batch, CLS")
 DINOV2_REGISTERS = Encoder(
     "Dinov2WithRegistersModel", Dinov2Encoder, "one image per row of the batch, CLS and registers"
+)
+DINOV3 = Encoder(
+    "DINOv3ViTModel", Dinov3Encoder, "one image per row of the batch, CLS and registers, rotary"
 )
 
 
@@ -197,6 +201,7 @@ FAMILIES = (
         (DINOV2_REGISTERS,),
         "facebook/dinov2-with-registers-large",
     ),
+    Family("DINOv3", ("dinov3_vit",), (DINOV3,), "facebook/dinov3-vitl16-pretrain-lvd1689m"),
 )
 
 REMOTE_CODE = {
