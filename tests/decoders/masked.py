@@ -9,19 +9,14 @@ from ipcv.decoders.registry import find_decoder
 
 def dropped_columns(prefill, past=0):
     """Per layer and row, the positions in the sequence of the image tokens it does without."""
-    runs = prefill.layouts[0].runs
-    rows = range(len(prefill.layouts[0].real))
-    images = [
-        {column for run in runs if run.row == row for column in range(run.start, run.start + run.length)}
-        for row in rows
-    ]  # fmt: skip
+    images = [set() for _ in prefill.layouts[0].real]
+    for run in prefill.layouts[0].runs:
+        images[run.row] |= set(range(run.start, run.start + run.length))
+    carried = [images if columns is None else columns.tolist() for columns in prefill.columns]
     return [
-        [
-            set() if columns is None else {c + past for c in images[row] - set(columns[row].tolist())}
-            for row in rows
-        ]
-        for columns in prefill.columns
-    ]  # fmt: skip
+        [{c + past for c in image.difference(row)} for image, row in zip(images, rows, strict=True)]
+        for rows in carried
+    ]
 
 
 @contextmanager

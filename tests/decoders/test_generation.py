@@ -1,0 +1,372 @@
+"""Ways to generate: chats with a reused cache, beams, sampling, drafts; and what is refused."""
+
+import copy
+
+import pytest
+import torch
+from tests.decoders.masked import dropped_columns, masked
+from tests.decoders.test_matrix import CASES, METHODS, STEPS, close, generate
+from tests.decoders.tiny import NAMES, build, inputs
+from transformers import DynamicCache, StaticCache
+
+import ipcv
+from ipcv.decoders.cache import PrunedLayer
+
+LANGUAGE = METHODS["fastv"]
+TOKEN_WISE = {"input_ids": 0, "attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
+
+
+def followed_by(prompt, sequences, turn):
+    """The second turn of a chat: the ids of everything so far, the media of the new turn."""
+    ids = torch.cat([sequences, turn["input_ids"]], dim=1)
+    given = dict(turn)
+    for key in ("mm_token_type_ids", "token_type_ids"):
+        if key in turn:
+            old = torch.zeros_like(sequences)
+            old[:, : prompt[key].shape[1]] = prompt[key]
+            given[key] = torch.cat([old, turn[key].long()], dim=1)
+    mask = torch.ones_like(ids)
+    mask[:, : prompt["attention_mask"].shape[1]] = prompt["attention_mask"]
+    return given | {"input_ids": ids, "attention_mask": mask}
+
+
+TURNS = {
+    "image-then-image": ([["large"]], [["small"]]),
+    "image-then-text": ([["small"]], [[]]),
+    "text-then-image": ([[]], [["large"]]),
+    "batch": ([["small"], []], [["small"], ["small"]]),
+}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("name", ["internvl", "llava-clip", "gemma3", "paligemma"])
+def test_chat_with_reused_cache(name, turns, attention):
+    model = build(name, attention)
+    first, second = (inputs(name, prompts) for prompts in TURNS[turns])
+
+    def chat(cache, before_second=lambda: None):
+        answer, logits = generate(model, first, past_key_values=cache)
+        before_second(answer.past_key_values.get_seq_length())
+        prompt = followed_by(first, answer.sequences, second)
+        _, more = generate(model, prompt, past_key_values=answer.past_key_values)
+        return logits, more
+
+    with ipcv.compress(model, language=LANGUAGE) as handle:
+        prefills, lengths = handle.stats.prefills, []
+        logits, more = chat(DynamicCache(config=model.config.get_text_config()), lengths.append)
+        prefills = list(handle.stats.prefills)
+    dropped = [[set() for _ in first["input_ids"]] for _ in range(4)]
+    in_first = bool(any(TURNS[turns][0]))
+
+    def drop(prefill, past=0):
+        for layer, rows in enumerate(dropped_columns(prefill, past)):
+            for row, columns in enumerate(rows):
+                dropped[layer][row] |= columns
+
+    def next_turn(length):
+        if any(TURNS[turns][1]):
+            drop(prefills.pop(0), length)
+
+    if in_first:
+        drop(prefills.pop(0))
+    with masked(model, dropped):
+        expected = chat(DynamicCache(config=model.config.get_text_config()), next_turn)
+    assert not prefills
+    close(logits, expected[0])
+    close(more, expected[1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["qwen2_vl", "gemma3"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_beams": 3},
+        {"num_beams": 2, "num_return_sequences": 2, "do_sample": True},
+        {"do_sample": True, "num_return_sequences": 2},
+    ],
+    ids=["beams", "sampled-beams", "samples"],
+)
+def test_search(name, options, method):
+    model, prompt = build(name), inputs(name, [["small"], ["large"]])
+    with ipcv.compress(model, language=METHODS[method]) as handle:
+        torch.manual_seed(1)
+        output, _ = generate(model, prompt, **options)
+    (prefill,) = handle.stats.prefills
+    with masked(model, dropped_columns(prefill)):
+        torch.manual_seed(1)
+        expected, _ = generate(model, prompt, **options)
+    assert output.sequences.tolist() == expected.sequences.tolist()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["qwen2_vl", "internvl", "gemma3"])
+def test_assisted_decoding_is_greedy_decoding(name, method):
+    model, prompt = build(name), inputs(name, CASES["two-images"])
+    prompt = repetitive(prompt)
+    asked = []
+    hook = model.register_forward_pre_hook(
+        lambda model, args, kwargs: asked.append(kwargs["logits_to_keep"]), with_kwargs=True
+    )
+    with ipcv.compress(model, language=METHODS[method]) as handle:
+        expected, _ = generate(model, prompt)
+        output, _ = generate(model, prompt, prompt_lookup_num_tokens=3, max_matching_ngram_size=1)
+    hook.remove()
+    assert asked[STEPS] == 4  # the prefill verifies three drafted tokens
+    kept, kept_with_drafts = (prefill.kept_indices for prefill in handle.stats.prefills)
+    assert all(map(torch.equal, kept_with_drafts, kept))
+    assert output.sequences.tolist() == expected.sequences.tolist()
+
+
+def repetitive(prompt):
+    """Let the text behind the images end like "13 14 15 16 13", which invites drafts."""
+    more = torch.tensor([[15, 16, 13]])
+    return prompt | {
+        key: torch.cat([value, more if key == "input_ids" else torch.full_like(more, fill)], dim=1)
+        for key, fill in TOKEN_WISE.items()
+        if (value := prompt.get(key)) is not None
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_text_alone_and_removed_handle_are_untouched(name, method):
+    model = build(name)
+    text, prompt = inputs(name, [[], []]), inputs(name, CASES["one-image"])
+    with torch.no_grad():
+        expected = model(**text).logits, model(**prompt).logits
+        state = {key: list(vars(module)) for key, module in model.named_modules()}
+        with ipcv.compress(model, language=METHODS[method]) as handle:
+            assert torch.equal(model(**text).logits, expected[0])
+            assert not handle.stats.prefills
+            assert not torch.allclose(model(**prompt).logits[:, -1], expected[1][:, -1])
+        assert torch.equal(model(**prompt).logits, expected[1])
+    assert {key: list(vars(module)) for key, module in model.named_modules()} == state
+    handle.remove()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ipcv.DART(reduction_ratio=0),
+        ipcv.FastV(reduction_ratio=0),
+        ipcv.RandomDrop(reduction_ratio=0),
+        ipcv.V2Drop(stages=((2, 1.0),)),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_ratio_zero_changes_nothing(name, method):
+    model, prompt = build(name), inputs(name, CASES["mixed-batch"])
+    with torch.no_grad():
+        expected = model(**prompt).logits
+        with ipcv.compress(model, language=method) as handle:
+            assert torch.equal(model(**prompt).logits, expected)
+    (prefill,) = handle.stats.prefills
+    assert len(set(prefill.tokens_per_layer)) == 1
+    assert prefill.kv_bytes_saved == 0
+
+
+def test_cache_holds_what_the_stats_say():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["mixed-batch"])
+    with torch.no_grad(), ipcv.compress(model, language=METHODS["v2drop"]) as handle:
+        cache = model(**prompt).past_key_values
+    (prefill,) = handle.stats.prefills
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert held == prefill.kv_bytes
+    assert [layer.keys.shape[2] for layer in cache.layers] == [x.width for x in prefill.layouts]
+    assert cache.get_seq_length(3) == prompt["input_ids"].shape[1]
+    assert prefill.tokens_per_layer[0] == prompt["attention_mask"].sum()
+    images = 12 + 4 + 12
+    kept = [6 + 2 + 6, 2 + 0 + 2]
+    assert prefill.image_tokens_per_layer == (images, images, *kept)
+    text = prefill.tokens_per_layer[0] - images
+    assert prefill.tokens_per_layer[2:] == (text + kept[0], text + kept[1])
+    assert [len(indices) for indices in prefill.kept_indices] == [2, 0, 2]
+    assert "saved" in str(handle.stats)
+
+
+def test_sliding_layers_forget():
+    model, prompt = build("gemma3"), inputs("gemma3", CASES["one-image"])
+    with ipcv.compress(model, language=METHODS["fastv"]):
+        output, _ = generate(model, prompt)
+    layer = output.past_key_values.layers[2]
+    assert isinstance(layer, PrunedLayer)
+    assert layer.is_sliding
+    assert layer.keys.shape[2] == model.config.get_text_config().sliding_window - 1
+
+
+def test_labels_of_the_text_work():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["two-images"])
+    ids = prompt["input_ids"]
+    labels = ids.masked_fill(ids == model.config.image_token_id, -100)
+    with torch.no_grad(), ipcv.compress(model, language=LANGUAGE):
+        assert model(**prompt, labels=labels).loss.isfinite()
+
+
+def test_hidden_states_are_shorter_behind_the_pruning():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["one-image"])
+    with torch.no_grad(), ipcv.compress(model, language=LANGUAGE) as handle:
+        states = model(**prompt, output_hidden_states=True).hidden_states
+    (prefill,) = handle.stats.prefills
+    widths = [layout.width for layout in prefill.layouts]
+    assert [state.shape[1] for state in states] == [widths[0], *widths[:2], widths[2], widths[0]]
+
+
+def test_right_padding():
+    """As it is used for scoring: rows of a batch give the same logits as alone."""
+    model = build("qwen2_vl")
+    batch = inputs("qwen2_vl", [["large"], ["small"]])
+    is_real = batch["attention_mask"][1].bool()
+    shift = int((~is_real).sum())
+    for key in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        batch[key][1] = batch[key][1].roll(-shift)
+    alone = inputs("qwen2_vl", [["small"]])
+    with torch.no_grad(), ipcv.compress(model, language=LANGUAGE):
+        logits = model(**batch).logits[1, :-shift]
+        expected = model(**alone).logits[0]
+    text = alone["input_ids"][0] != model.config.image_token_id
+    close(logits[text], expected[text])
+
+
+def test_images_side_by_side_keep_their_own_shares():
+    model = build("llava-clip")
+    prompt = inputs("llava-clip", [["small", "large"]])
+    ids = prompt["input_ids"][0].tolist()
+    gap = slice(ids.index(60) + 64, ids.index(60) + 64 + 3)
+    del ids[gap]
+    prompt |= {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()}
+    with torch.no_grad(), ipcv.compress(model, language=ipcv.RandomDrop(2, 0.75)) as handle:
+        model(**prompt)
+    assert [len(kept) for kept in handle.stats.prefills[0].kept_indices] == [16, 16]
+
+
+def test_both_sides():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["mixed-batch"])
+    with ipcv.compress(model, ipcv.IPCV(prune_layer=1), LANGUAGE) as handle:
+        _, logits = generate(model, prompt)
+    assert len(handle.stats.calls) == len(handle.stats.prefills) == 1
+    with ipcv.compress(model, ipcv.IPCV(prune_layer=1)):
+        dropped = dropped_columns(handle.stats.prefills[0])
+        with masked(model, dropped):
+            _, expected = generate(model, prompt)
+    close(logits, expected)
+
+
+def test_state_does_not_survive_an_exception():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["one-image"])
+    with torch.no_grad(), ipcv.compress(model, language=LANGUAGE):
+        expected = model(**prompt).logits
+        hook = model.model.language_model.layers[3].register_forward_pre_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            model(**prompt)
+        hook.remove()
+        assert torch.equal(model(**prompt).logits, expected)
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+def test_copied_cache_starts_several_answers():
+    model, prompt = build("internvl"), inputs("internvl", CASES["one-image"])
+    with ipcv.compress(model, language=LANGUAGE):
+        output, _ = generate(model, prompt, max_new_tokens=1)
+        turn = followed_by(prompt, output.sequences, inputs("internvl", [[]]))
+        answers = [
+            generate(model, turn, past_key_values=copy.deepcopy(output.past_key_values))[1]
+            for _ in range(2)
+        ]
+    assert torch.equal(*answers)
+
+
+class TestRefused:
+    """What cannot be right raises before anything is computed."""
+
+    @pytest.fixture
+    def model(self):
+        model = build("qwen2_vl")
+        hook = model.model.visual.register_forward_pre_hook(interrupt)
+        with ipcv.compress(model, language=LANGUAGE):
+            yield model
+        hook.remove()
+
+    @pytest.fixture
+    def prompt(self):
+        return inputs("qwen2_vl", CASES["one-image"])
+
+    def test_training(self, model, prompt):
+        model.train()
+        with pytest.raises(RuntimeError, match="eval"):
+            model(**prompt)
+        model.eval()
+
+    def test_static_cache(self, model, prompt):
+        cache = StaticCache(config=model.config.get_text_config(), max_cache_len=64)
+        with pytest.raises(ValueError, match="StaticLayer"):
+            model(**prompt, past_key_values=cache)
+        with pytest.raises(ValueError, match="StaticLayer"):
+            model.generate(**prompt, cache_implementation="static", max_new_tokens=2)
+
+    def test_compiled(self, model, prompt):
+        compiled = torch.compile(model, backend="eager")
+        with pytest.raises(RuntimeError, match=r"torch\.compile"):
+            compiled(**prompt)
+        layer = model.model.language_model.layers[0]
+        layer.compile(backend="eager")
+        with pytest.raises(RuntimeError, match=r"torch\.compile"):
+            model(**prompt)
+        layer._compiled_call_impl = None
+
+    def test_chunked_prefill(self, model, prompt):
+        with pytest.raises(RuntimeError, match="prefill_chunk_size"):
+            model.generate(**prompt, prefill_chunk_size=4)
+        model.generation_config.prefill_chunk_size = 4
+        with pytest.raises(RuntimeError, match="prefill_chunk_size"):
+            model.generate(**prompt)
+        model.generation_config.prefill_chunk_size = None
+        cut = {
+            k: v[:, :6] if v.shape[0] == 1 and k[:5] != "image" else v for k, v in prompt.items()
+        }
+        with pytest.raises(RuntimeError, match="chunked prefill"):
+            model(**cut)
+
+    def test_embeddings_alone(self, model, prompt):
+        embeddings = model.get_input_embeddings()(prompt.pop("input_ids"))
+        with pytest.raises(ValueError, match="input_ids"):
+            model(**prompt, inputs_embeds=embeddings)
+
+    def test_packed_sequences(self, model, prompt):
+        with pytest.raises(ValueError, match="packed"):
+            model(**prompt, cu_seq_lens_q=torch.tensor([0, 4]))
+
+    def test_flex_attention(self, model, prompt, monkeypatch):
+        config = model.config.get_text_config()
+        monkeypatch.setattr(config, "_attn_implementation_internal", "flex_attention")
+        with pytest.raises(ValueError, match="flex_attention"):
+            model(**prompt)
+
+    def test_second_compression(self, model):
+        with pytest.raises(RuntimeError, match="compressed already"):
+            ipcv.compress(model, language=LANGUAGE)
+
+
+def test_flash_attention_with_a_sliding_window(monkeypatch):
+    model, prompt = build("gemma3"), inputs("gemma3", CASES["one-image"])
+    config = model.config.get_text_config()
+    monkeypatch.setattr(config, "_attn_implementation_internal", "flash_attention_2")
+    with (
+        ipcv.compress(model, language=LANGUAGE),
+        pytest.raises(ValueError, match="sliding window"),
+    ):
+        model(**prompt)
+
+
+def test_cache_of_a_removed_handle():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["one-image"])
+    with torch.no_grad():
+        with ipcv.compress(model, language=LANGUAGE):
+            cache = model(**prompt).past_key_values
+        with pytest.raises(RuntimeError, match=r"handle.remove\(\)"):
+            model(input_ids=torch.tensor([[3]]), past_key_values=cache)
