@@ -8,38 +8,67 @@ from typing import NamedTuple
 from torch import nn
 
 from ipcv.config import IPCV
-from ipcv.encoders.registry import family_of, find_encoder
+from ipcv.decoders.dart import DART
+from ipcv.decoders.fastv import FastV
+from ipcv.decoders.method import LanguageMethod
+from ipcv.decoders.registry import MODEL_TYPES, find_decoder
+from ipcv.encoders.packed import PackedEncoder
+from ipcv.encoders.registry import Encoder, family_of, find_encoder
+
+LANGUAGE_DEPTH = 28
+"""Layers of the language models that the published language sides are for."""
 
 
 class Preset(NamedTuple):
-    """Settings for both sides of a model, as `compress` takes them."""
+    """Settings for both sides of a model, as `compress` takes them; a side can be `None`."""
 
     vision: IPCV
-    language: None = None
+    language: LanguageMethod | None = None
 
 
 def preset(model: nn.Module | str) -> Preset:
-    """The published settings for a model, scaled to the depth of its encoder.
+    """The published settings for a model, scaled to the depth of its encoder and language model.
 
     Args:
         model: a model, or a `model_type` such as "qwen2_vl" for the published depth.
 
     Scaling keeps the *fractions of the depth*: for an encoder of `depth` blocks, `prune_layer` and
     `stabilization_layers` are the published ones times `depth / published depth`, rounded, and
-    `prune_layer` at least 1. `reduction_ratio` and `num_neighbors` do not depend on depth.
+    `prune_layer` at least 1. `reduction_ratio` and `num_neighbors` do not depend on depth. The
+    language side is scaled in the same way; it is `None` where the model holds no language model
+    that can be compressed.
+
+    Published are Qwen2-VL with DART and InternVL3 with FastV; other families get the settings of
+    the one whose vision encoder is more alike.
 
     Raises:
         ValueError: the model type is not supported.
     """
     if isinstance(model, str):
-        return Preset(family_of(model).settings)
+        family = family_of(model)
+        language = _language(family.encoders[0]) if model in MODEL_TYPES else None
+        return Preset(family.settings, language)
     encoder, module = find_encoder(model)
     scale = len(encoder.adapter(module).blocks) / encoder.depth
     published = encoder.settings
-    return Preset(
-        dataclasses.replace(
-            published,
-            prune_layer=max(1, round(published.prune_layer * scale)),
-            stabilization_layers=round(published.stabilization_layers * scale),
-        )
+    vision = dataclasses.replace(
+        published,
+        prune_layer=max(1, round(published.prune_layer * scale)),
+        stabilization_layers=round(published.stabilization_layers * scale),
     )
+    return Preset(vision, _scaled_language(model, encoder))
+
+
+def _language(encoder: Encoder) -> LanguageMethod:
+    if issubclass(encoder.adapter, PackedEncoder):
+        return DART(prune_layer=3, reduction_ratio=0.65, normalize=False)
+    return FastV(prune_layer=3, reduction_ratio=0.65)
+
+
+def _scaled_language(model: nn.Module, encoder: Encoder) -> LanguageMethod | None:
+    try:
+        decoder = find_decoder(model)
+    except ValueError:
+        return None
+    depth, first = len(decoder.layers), decoder.first_prunable
+    return _language(encoder).scaled(depth / LANGUAGE_DEPTH, first) if first < depth else None

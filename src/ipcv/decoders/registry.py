@@ -24,6 +24,22 @@ DECODERS = (
 )
 """Classes of `transformers`: full or sliding-window attention with rotary embeddings."""
 
+MODEL_TYPES = (
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "internvl",
+    "llava",
+    "llava_next",
+    "llava_onevision",
+    "gemma3",
+    "paligemma",
+    "idefics3",
+    "smolvlm",
+)
+"""`config.model_type` of the models whose language model is one of those."""
+
 FIXED_IMAGE_LENGTH = ("llava", "paligemma")
 """Models that make equally many tokens of every image and may put them side by side."""
 

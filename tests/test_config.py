@@ -1,0 +1,77 @@
+"""Settings are frozen, checked when made, and survive JSON."""
+
+import dataclasses
+import json
+
+import pytest
+
+import ipcv
+from ipcv.decoders import METHODS
+
+SETTINGS = [
+    ipcv.IPCV(prune_layer=2, reduction_ratio=0.5, scope="batch"),
+    ipcv.DART(prune_layer=3, reduction_ratio=0.65, normalize=False),
+    ipcv.FastV(prune_layer=3),
+    ipcv.V2Drop(stages=((3, 0.25), (16, 0.05), (22, 0.0))),
+    ipcv.RandomDrop(seed=7),
+]
+each = pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: type(settings).__name__)
+
+
+@each
+def test_round_trip(settings):
+    read = type(settings).from_dict(json.loads(json.dumps(settings.to_dict())))
+    assert read == settings
+    assert hash(read) == hash(settings)
+
+
+@each
+def test_frozen(settings):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.prune_layer = 1
+
+
+@each
+def test_unknown_setting(settings):
+    with pytest.raises(ValueError, match="has no setting colour"):
+        type(settings).from_dict({"colour": 1})
+
+
+WRONG = [
+    (ipcv.IPCV, {"prune_layer": 0}),
+    (ipcv.IPCV, {"prune_layer": True}),
+    (ipcv.IPCV, {"reduction_ratio": 1}),
+    (ipcv.IPCV, {"reduction_ratio": float("nan")}),
+    (ipcv.IPCV, {"stabilization_layers": -1}),
+    (ipcv.IPCV, {"num_neighbors": 0}),
+    (ipcv.IPCV, {"scope": "image"}),
+    (ipcv.DART, {"prune_layer": 0}),
+    (ipcv.DART, {"reduction_ratio": -0.1}),
+    (ipcv.DART, {"image_pivots": 0}),
+    (ipcv.DART, {"text_pivots": -1}),
+    (ipcv.DART, {"normalize": "yes"}),
+    (ipcv.FastV, {"prune_layer": 1.5}),
+    (ipcv.FastV, {"reduction_ratio": "half"}),
+    (ipcv.RandomDrop, {"reduction_ratio": 1.0}),
+    (ipcv.RandomDrop, {"seed": -1}),
+    (ipcv.V2Drop, {"stages": ()}),
+    (ipcv.V2Drop, {"stages": 3}),
+    (ipcv.V2Drop, {"stages": "3"}),
+    (ipcv.V2Drop, {"stages": (3, 0.5)}),
+    (ipcv.V2Drop, {"stages": ((0, 0.5),)}),
+    (ipcv.V2Drop, {"stages": ((3, 1.5),)}),
+    (ipcv.V2Drop, {"stages": ((3, True),)}),
+    (ipcv.V2Drop, {"stages": ((3, 0.5), (3, 0.2))}),
+    (ipcv.V2Drop, {"stages": ((3, 0.2), (4, 0.5))}),
+]
+
+
+@pytest.mark.parametrize(("cls", "wrong"), WRONG)
+def test_out_of_range(cls, wrong):
+    with pytest.raises(ValueError, match=r"must|a stage"):
+        cls(**wrong)
+
+
+def test_names_of_the_methods():
+    assert list(METHODS) == ["dart", "fastv", "v2drop", "random"]
+    assert all(METHODS[name]().prune_layers for name in METHODS)
