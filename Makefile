@@ -16,6 +16,9 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/.run
+	$(BIN)/python benchmarks/encoder.py
+
 clean:
 	rm -rf .venv
 

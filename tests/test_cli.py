@@ -51,7 +51,14 @@ def test_table_shows_both(
 ) -> None:
     assert run("run", *options, image, QUESTION) == 0
     output = capsys.readouterr().out
-    for text in ("uncompressed", "compressed", "16 of 48", "encoder speed-up", "reduction_ratio"):
+    for text in (
+        "uncompressed",
+        "compressed",
+        "16 of 48",
+        "encoder speed-up",
+        "KV cache MB",
+        "IPCV(",
+    ):
         assert text in output
 
 
@@ -61,6 +68,20 @@ def test_ratio_zero_changes_nothing(
     result = report(capsys, *options, "--reduction-ratio", 0, image, QUESTION)
     assert result["visual_token_cosine"] == pytest.approx(1, abs=1e-6)
     assert result["compressed"]["answer"] == result["uncompressed"]["answer"]  # type: ignore[index]
+
+
+def test_language_side(
+    capsys: pytest.CaptureFixture[str], options: list[object], image: Path
+) -> None:
+    dart = ["--language", "dart", "--language-option", "reduction_ratio=0.9"]
+    result = report(capsys, *options, *dart, image, QUESTION)
+    before, after = result["uncompressed"], result["compressed"]
+    assert after["llm_tokens"] < before["llm_tokens"]  # type: ignore[index]
+    assert after["kv_megabytes"] < before["kv_megabytes"]  # type: ignore[index]
+    assert result["language"]["reduction_ratio"] == 0.9  # type: ignore[index]
+    for name in ("fastv", "v2drop", "random"):
+        result = report(capsys, *options, "--no-compare", "--language", name, image, QUESTION)
+        assert result["compressed"]["llm_tokens"] < before["llm_tokens"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +135,11 @@ def test_bad_input_is_one_line(
     assert "scope" in error_of(capsys, "--scope", "frame", image, QUESTION)
     assert "beyond" in error_of(capsys, *options, "--prune-layer", 4, image, QUESTION)
     assert "neither a folder" in error_of(capsys, "--model", tmp_path / "none", image, QUESTION)
+    assert "unknown language method" in error_of(capsys, "--language", "x", image, QUESTION)
+    assert "needs a method" in error_of(capsys, "--language-option", "a=1", image, QUESTION)
+    fastv = ("--language", "fastv", "--language-option")
+    assert "no setting a" in error_of(capsys, *fastv, "a=1", image, QUESTION)
+    assert "write it like" in error_of(capsys, *fastv, "prune_layer", image, QUESTION)
     assert "No such option" in error_of(capsys, "--nonsense")
 
 

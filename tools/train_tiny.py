@@ -10,18 +10,19 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tiny.architecture import build_config
-from tiny.data import Plan, batches
-from tiny.export import export
-from tiny.processor import SPECIAL, build_tokenizer
-from tiny.trainer import Trainer
 from transformers import Qwen2VLForConditionalGeneration
 
 from ipcv.models import TINY
+from tiny.architecture import build_config
+from tiny.data import Batch, Plan, batches
+from tiny.export import export
+from tiny.processor import SPECIAL, build_tokenizer
+from tiny.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class Stage:
 
 SMALL = ((168, 168), (112, 224), (224, 112), (196, 140), (140, 196), (112, 168), (168, 112))
 MEDIUM = ((224, 224), (224, 224), (280, 168), (168, 280), (196, 252), (252, 196))
-LARGE = ((448, 448), (448, 448), (448, 448), (336, 448), (448, 336), (336, 560), (224, 672), (672, 224))  # fmt: skip
+LARGE = (*3 * ((448, 448),), (336, 448), (448, 336), (336, 560), (224, 672), (672, 224))
 
 STAGES = (
     Stage("encoder, small images", 2000, Plan(SMALL, 3072), (2e-3, 2e-3)),
-    Stage("encoder, 224 px", 700, Plan(MEDIUM, 4096), (2e-3, 2e-3)),
-    Stage("all, 224 px", 1200, Plan(MEDIUM, 4096, questions=12), (2e-3, 1.5e-3)),
+    Stage("encoder, 224 px", 400, Plan(MEDIUM, 4096), (2e-3, 2e-3)),
+    Stage("all, 224 px", 1100, Plan(MEDIUM, 4096, questions=12), (2e-3, 1.5e-3)),
     Stage("all, 448 px", 800, Plan(LARGE, 5120, questions=18), (1.5e-3, 0.0)),
 )
 WARM_UP = 100
@@ -68,7 +69,8 @@ def stage_at(step: int) -> tuple[Stage, int]:
 def train(trainer: Trainer, checkpoint: Path, save_every: int, log_every: int) -> None:
     """Run the stages from wherever the trainer is."""
     total = sum(stage.steps for stage in STAGES)
-    stage, source = None, iter(())  # type: ignore[var-annotated]
+    stage: Stage | None = None
+    source: Iterator[Batch] = iter(())
     log = Log(log_every)
     while trainer.step < total:
         current, done = stage_at(trainer.step)
@@ -79,7 +81,10 @@ def train(trainer: Trainer, checkpoint: Path, save_every: int, log_every: int) -
             source = batches(stage.plan, prompter, seed=1_000_000 + trainer.step * 7919)
         start, end = stage.lr
         lr = start + (end - start) * done / stage.steps
-        log.add(trainer.step + 1, trainer.update(next(source), lr * min(1, (trainer.step + 1) / WARM_UP)))
+        log.add(
+            trainer.step + 1,
+            trainer.update(next(source), lr * min(1, (trainer.step + 1) / WARM_UP)),
+        )
         if trainer.step % save_every == 0 or trainer.step == total:
             trainer.save(checkpoint)
             if stage.plan.questions:
@@ -91,7 +96,8 @@ class Log:
     """Prints the mean of the scores of a few steps."""
 
     def __init__(self, every: int) -> None:
-        self.every, self.scores, self.start = every, defaultdict(list), time.time()
+        self.every, self.start = every, time.time()
+        self.scores: defaultdict[str, list[float]] = defaultdict(list)
 
     def add(self, step: int, scores: dict[str, float]) -> None:
         """Take in the scores of a step."""

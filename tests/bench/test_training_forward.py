@@ -4,12 +4,12 @@ import random
 
 import pytest
 import torch
+
+from ipcv.bench.scenes import draw_scene
 from tiny.data import image_patches, normalize
 from tiny.forward import answer, encode
 from tiny.prompts import Prompter
 from train_tiny import new_trainer
-
-from ipcv.bench.scenes import draw_scene
 
 SIZE = (168, 112)
 
@@ -23,7 +23,9 @@ def test_equals_the_stock_model() -> None:
         prompter.pack(s.objects, prompter.ask_many(s.objects, random.Random(0), 3)) for s in scenes
     ]
     packed = prompter.collate(packs)
-    patches = normalize(torch.stack([torch.from_numpy(image_patches(s.image)) for s in scenes]).numpy())
+    patches = normalize(
+        torch.stack([torch.from_numpy(image_patches(s.image)) for s in scenes]).numpy()
+    )
     rows, columns = SIZE[1] // 14, SIZE[0] // 14
     _, merged = encode(model.model.visual, patches, rows, columns)
     states = answer(model, merged, rows // 2, columns // 2, prompter.prefix, packed.ids)
@@ -34,7 +36,10 @@ def test_equals_the_stock_model() -> None:
             stock = model(
                 input_ids=torch.tensor([prompt]),
                 mm_token_type_ids=torch.tensor([[int(i == image_token) for i in prompt]]),
-                pixel_values=patches[image].view(-1, 3, 1, 14 * 14).expand(-1, -1, 2, -1).flatten(1),
+                pixel_values=patches[image]
+                .view(-1, 3, 1, 14 * 14)
+                .expand(-1, -1, 2, -1)
+                .flatten(1),
                 image_grid_thw=torch.tensor([[1, rows, columns]]),
             ).logits[0, -len(ids) :]
             torch.testing.assert_close(model.lm_head(ours)[: len(ids)], stock, atol=1e-4, rtol=1e-4)

@@ -119,6 +119,5 @@ def batches(plan: Plan, prompter: Prompter | None, seed: int) -> Iterator[Batch]
 def to_batch(raw: dict[str, Any]) -> Batch:
     """NumPy arrays of :func:`draw_batch` as tensors."""
     targets = {name: torch.from_numpy(value) for name, value in raw["targets"].items()}
-    return Batch(normalize(raw["patches"]), *raw["grid"], targets, raw["packed"])
-
-
+    rows, columns = raw["grid"]
+    return Batch(normalize(raw["patches"]), rows, columns, targets, raw["packed"])

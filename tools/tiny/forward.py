@@ -59,7 +59,8 @@ def _attend(attn: VisionAttention, x: Tensor, rotary: tuple[Tensor, Tensor]) -> 
     out = F.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), scale=attn.scaling
     )
-    return attn.proj(out.transpose(1, 2).flatten(2))
+    projected: Tensor = attn.proj(out.transpose(1, 2).flatten(2))
+    return projected
 
 
 def image_positions(start: int, rows: int, columns: int) -> Tensor:

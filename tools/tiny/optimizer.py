@@ -25,7 +25,8 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -59,6 +60,7 @@ class Muon(torch.optim.Optimizer):
             state = self.state[param]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(param)
+            assert param.grad is not None
             state["momentum"].lerp_(param.grad, 1 - momentum)
             updates.append(param.grad.lerp(state["momentum"], momentum))
         stack = torch.stack(updates)  # (S, rows, columns)

@@ -86,7 +86,9 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         unk_token="<|endoftext|>",
-        extra_special_tokens=[token for token in SPECIAL if token not in SPECIAL[:1] + SPECIAL[2:3]],
+        extra_special_tokens=[
+            token for token in SPECIAL if token not in SPECIAL[:1] + SPECIAL[2:3]
+        ],
         padding_side="left",
         model_max_length=8192,
     )

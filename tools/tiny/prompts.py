@@ -1,8 +1,8 @@
 """Questions as token sequences: many of them behind one image.
 
 The tokens of one image are ``prefix image-tokens question question ...``. Every question sees the
-prefix, the image and itself, and its positions go on from the image as if it were alone. So one pass
-trains many questions, each exactly as in the chat template with that question only.
+prefix, the image and itself, and its positions go on from the image as if it were alone. So one
+pass trains many questions, each exactly as in the chat template with that question only.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Prompter:
         self._cache: dict[str, list[int]] = {}
 
     def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
 
     def tokens(self, question: Question) -> tuple[list[int], list[int]]:
         """The tokens after the image up to the answer, and those of the answer."""

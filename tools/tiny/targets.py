@@ -69,7 +69,9 @@ def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targe
         if item.text:
             _mark_characters(characters, item)
         if item.kind == "number":
-            out["digits"][area] = [int(d) for d in item.text] + [NO_DIGIT] * (DIGITS - len(item.text))
+            out["digits"][area] = [int(d) for d in item.text] + [NO_DIGIT] * (
+                DIGITS - len(item.text)
+            )
         elif item.kind == "word":
             out["word"][area] = _WORD_IDS[item.text]
         else:

@@ -58,7 +58,10 @@ class Trainer:
         )
         self.prompter = Prompter(tokenizer)
         self.step = 0
-        blocks = [*model.model.visual.named_parameters(), *model.model.language_model.layers.named_parameters()]
+        blocks = [
+            *model.model.visual.named_parameters(),
+            *model.model.language_model.layers.named_parameters(),
+        ]
         matrices = [p for _, p in blocks if p.ndim == 2]
         chosen = {id(p) for p in matrices}
         rest = [p for p in (*model.parameters(), *self.heads.parameters()) if id(p) not in chosen]
@@ -70,14 +73,19 @@ class Trainer:
     def update(self, batch: Batch, lr: float) -> dict[str, float]:
         """One step of all optimizers; returns losses and accuracies by name."""
         middle, merged = encode(self.model.model.visual, batch.patches, batch.rows, batch.columns)
+        scores: dict[str, float]
         loss, scores = self.heads.cells(middle, merged, batch.targets)
         if batch.packed is not None:
             states = self._answer(self.model, merged, batch)
             told, right = answer_loss(self.model, states[-1], batch.packed)
             spot = self.heads.spot_loss(states, batch.packed)
-            scores |= {"spot": spot.item(), "answer": told.item(), "right": right.float().mean().item()}
+            scores |= {
+                "spot": spot.item(),
+                "answer": told.item(),
+                "right": right.float().mean().item(),
+            }
             loss = 0.5 * loss + 3.0 * told + 0.5 * spot
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for optimizer in self.optimizers:
             torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 5.0)
             optimizer.param_groups[0]["lr"] = lr
@@ -85,7 +93,8 @@ class Trainer:
             optimizer.zero_grad()
         self.step += 1
         self._average()
-        return scores | {"loss": loss.item()}
+        scores["loss"] = loss.item()
+        return scores
 
     def _answer(
         self, model: Qwen2VLForConditionalGeneration, merged: Tensor, batch: Batch
@@ -111,7 +120,9 @@ class Trainer:
             packed = self.prompter.collate(
                 [self.prompter.pack(scene.objects, scene.questions) for scene in drawn]
             )
-            patches = normalize(torch.stack([torch.from_numpy(image_patches(s.image)) for s in drawn]).numpy())
+            patches = normalize(
+                torch.stack([torch.from_numpy(image_patches(s.image)) for s in drawn]).numpy()
+            )
             batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed)
             _, merged = encode(self.averaged.model.visual, patches, batch.rows, batch.columns)
             state = self._answer(self.averaged, merged, batch)[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ipcv.api import CompressionHandle, compress
 from ipcv.bench.flops import count_flops
 from ipcv.config import IPCV
+from ipcv.decoders import LanguageMethod
 from ipcv.encoders.base import Arguments
 from ipcv.encoders.registry import adapter_for
 from ipcv.stats import EncoderCall
@@ -27,29 +28,49 @@ UNCOMPRESSED = IPCV(prune_layer=1, reduction_ratio=0)
 """Counts patches and changes nothing."""
 
 
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a model: the settings of both sides; `None` leaves a side as it is."""
+
+    vision: IPCV | None = None
+    language: LanguageMethod | None = None
+
+    def applied(self, model: nn.Module) -> AbstractContextManager[object]:
+        """A context in which the model runs this way."""
+        if self.vision is None and self.language is None:
+            return nullcontext()
+        return compress(model, self.vision, self.language)
+
+
 @dataclass
 class Run:
-    """One way of running the model on one prompt; times in milliseconds, one entry per repetition.
+    """A variant on one prompt; times in milliseconds, one entry per repetition.
 
     Attributes:
         answer: the decoded new tokens.
         new_tokens: how many were generated.
         encoder_ms: in the vision encoder.
         prefill_ms: in the language model's first forward.
+        decode_ms: in the language model's other forwards, per new token; empty for one token.
         total_ms: the whole of `generate`.
         encoder_gflops: of the vision encoder, all its calls.
         visual_tokens: `(T, C)` fp32 on the CPU, as handed to the language model.
         calls: what the encoder did, per call and item.
+        llm_tokens: tokens of the prompt that go through the language model's last layer.
+        kv_bytes: of the language model's cache, after the answer.
     """
 
     answer: str = ""
     new_tokens: int = 0
     encoder_ms: list[float] = field(default_factory=list)
     prefill_ms: list[float] = field(default_factory=list)
+    decode_ms: list[float] = field(default_factory=list)
     total_ms: list[float] = field(default_factory=list)
     encoder_gflops: float = 0.0
     visual_tokens: Tensor | None = None
     calls: list[EncoderCall] = field(default_factory=list)
+    llm_tokens: int = 0
+    kv_bytes: int = 0
 
     def summary(self) -> dict[str, Any]:
         """The numbers as JSON types; of the times the medians."""
@@ -60,8 +81,11 @@ class Run:
             "patches_kept": sum(item.kept for call in self.calls for item in call.items),
             "encoder_ms": statistics.median(self.encoder_ms),
             "prefill_ms": statistics.median(self.prefill_ms),
+            "decode_ms": statistics.median(self.decode_ms) if self.decode_ms else None,
             "total_ms": statistics.median(self.total_ms),
             "encoder_gflops": self.encoder_gflops,
+            "llm_tokens": self.llm_tokens,
+            "kv_megabytes": self.kv_bytes / 1e6,
         }
 
 
@@ -76,7 +100,7 @@ def compare(
     model: Any,
     processor: Any,
     inputs: Mapping[str, Any],
-    variants: Sequence[IPCV | None],
+    variants: Sequence[Variant],
     *,
     max_new_tokens: int = 64,
     on_step: Callable[[], None] = lambda: None,
@@ -87,18 +111,18 @@ def compare(
         model: in eval mode, not compressed.
         processor: decodes the answer.
         inputs: what the processor made of one prompt, on the model's device.
-        variants: settings; `None` is the untouched model.
+        variants: the ways to run it.
         max_new_tokens: of the greedy answer.
         on_step: called after each of the `len(variants) * (REPETITIONS + 1)` runs.
     """
     runs = [Run() for _ in variants]
     for repetition in range(REPETITIONS + 1):
-        for run, settings in zip(runs, variants, strict=True):
+        for run, variant in zip(runs, variants, strict=True):
             if repetition == 0:
-                with compress(model, settings or UNCOMPRESSED) as handle:
+                with compress(model, variant.vision or UNCOMPRESSED, variant.language) as handle:
                     _inspect(model, processor, inputs, run, handle, max_new_tokens)
             else:
-                with compress(model, settings) if settings else nullcontext():
+                with variant.applied(model):
                     _time(model, inputs, run, max_new_tokens)
             on_step()
     return runs
@@ -118,12 +142,16 @@ def _inspect(
     decoder_calls: list[tuple[Any, Arguments]] = []
     with _recording(encoder, encoder_calls), _recording(language_model, decoder_calls):
         output = generate(model, inputs, max_new_tokens)
-    new_tokens = output[0, inputs["input_ids"].shape[1] :]
+    new_tokens = output.sequences[0, inputs["input_ids"].shape[1] :]
     run.answer = processor.decode(new_tokens, skip_special_tokens=True).strip()
     run.new_tokens = len(new_tokens)
     prefill = decoder_calls[0][1]["inputs_embeds"]
     run.visual_tokens = prefill[_is_visual(model, inputs["input_ids"])].float().cpu()
     run.calls = list(handle.stats)
+    prefills = handle.stats.prefills
+    run.llm_tokens = prefills[-1].tokens_per_layer[-1] if prefills else inputs["input_ids"].numel()
+    layers = output.past_key_values.layers
+    run.kv_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
     run.encoder_gflops = count_flops(lambda: [encoder(*a, **k) for a, k in encoder_calls]) / 1e9
 
 
@@ -135,13 +163,16 @@ def _time(model: Any, inputs: Mapping[str, Any], run: Run, max_new_tokens: int) 
         run.total_ms.append(_now() - start)
     run.encoder_ms.append(sum(encoding))
     run.prefill_ms.append(decoding[0])
+    if len(decoding) > 1:
+        run.decode_ms.append(statistics.mean(decoding[1:]))
 
 
-def generate(model: Any, inputs: Mapping[str, Any], max_new_tokens: int) -> Tensor:
-    """Greedy answers `(batch, prompt + new)`."""
+def generate(model: Any, inputs: Mapping[str, Any], max_new_tokens: int) -> Any:
+    """What `model.generate` returns for a greedy answer: `sequences` and `past_key_values`."""
     with torch.inference_mode():
-        output: Tensor = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-    return output
+        return model.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, return_dict_in_generate=True
+        )
 
 
 def _is_visual(model: Any, input_ids: Tensor) -> Tensor:

@@ -77,7 +77,12 @@ def evaluate(
 def ask(model: Any, processor: Any, image: Image, questions: list[str]) -> list[str]:
     """Answers to several questions about one image, as one batch of prompts."""
     conversations = [
-        [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": q}]}]
+        [
+            {
+                "role": "user",
+                "content": [{"type": "image", "image": image}, {"type": "text", "text": q}],
+            }
+        ]
         for q in questions
     ]
     inputs = processor.apply_chat_template(

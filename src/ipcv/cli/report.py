@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
-from ipcv.bench.compare import Run, visual_cosine
-from ipcv.config import IPCV
+from ipcv.bench.compare import Run, Variant, visual_cosine
+from ipcv.config import Config
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Report:
 
     model: str
     question: str
-    settings: IPCV | None
+    settings: Variant
     runs: dict[str, Run]
 
     def to_dict(self) -> dict[str, Any]:
@@ -27,7 +27,8 @@ class Report:
         result: dict[str, Any] = {
             "model": self.model,
             "question": self.question,
-            "settings": None if self.settings is None else self.settings.to_dict(),
+            "vision": _named(self.settings.vision),
+            "language": _named(self.settings.language),
             **summaries,
         }
         if len(self.runs) == 2:
@@ -43,7 +44,11 @@ class Report:
     def to_table(self) -> Table:
         """The same, for people."""
         report = self.to_dict()
-        table = Table(title=self.question, caption=_settings_line(self.settings))
+        sides = (self.settings.vision, self.settings.language)
+        table = Table(
+            title=escape(self.question),
+            caption="\n".join(escape(str(side)) for side in sides if side),
+        )
         table.add_column("")
         for name in self.runs:
             table.add_column(name, justify="right")
@@ -52,11 +57,17 @@ class Report:
             "patches kept": "{patches_kept:,} of {patches:,}",
             "encoder GFLOPs": "{encoder_gflops:.2f}",
             "encoder ms": "{encoder_ms:.1f}",
+            "LLM tokens": "{llm_tokens:,}",
+            "KV cache MB": "{kv_megabytes:.2f}",
             "prefill ms": "{prefill_ms:.1f}",
+            "ms per new token": "{decode_ms:.1f}",
             "total ms": "{total_ms:.1f}",
         }
+        if any(report[name]["decode_ms"] is None for name in self.runs):
+            del rows["ms per new token"]
         for label, template in rows.items():
-            table.add_row(label, *(template.format(**report[name]) for name in self.runs))
+            values = (template.format(**report[name]) for name in self.runs)
+            table.add_row(label, *map(escape, values))
         if "encoder_speedup" in report:
             table.add_section()
             table.add_row("encoder speed-up", "1.00x", f"{report['encoder_speedup']:.2f}x")
@@ -66,8 +77,6 @@ class Report:
         return table
 
 
-def _settings_line(settings: IPCV | None) -> str | None:
-    if settings is None:
-        return None
-    pairs = dataclasses.asdict(settings).items()
-    return "IPCV: " + ", ".join(f"{name} {value}" for name, value in pairs)
+def _named(settings: Config | None) -> dict[str, Any] | None:
+    """The settings with the name of their method."""
+    return None if settings is None else {"method": type(settings).__name__, **settings.to_dict()}

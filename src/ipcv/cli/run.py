@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ipcv.cli.report import Report
+from ipcv.cli.settings import check_settings, language_settings, parse_pairs
 from ipcv.config import IPCV
 from ipcv.overlay import check_target, draw_overlay
 from ipcv.prompt import build_inputs, read_prompt
@@ -35,6 +36,13 @@ def run(
     stabilization_layers: Annotated[int | None, Option(show_default="preset")] = None,
     num_neighbors: Annotated[int | None, Option(show_default="preset")] = None,
     scope: Annotated[str | None, Option(help='"item" or "batch".', show_default="preset")] = None,
+    language: Annotated[
+        str, Option(help="Inside the language model: none, dart, fastv, v2drop or random.")
+    ] = "none",
+    language_option: Annotated[
+        list[str] | None,
+        Option(help="A setting of that method, such as reduction_ratio=0.5. Repeatable."),
+    ] = None,
     compress: Annotated[bool, Option(help="Compress at all.")] = True,
     compare: Annotated[bool, Option(help="With and without compression, side by side.")] = True,
     dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -60,12 +68,13 @@ def run(
         }.items()
         if value is not None
     }
-    IPCV.from_dict(given)  # settings out of range are refused before anything is loaded
+    options = parse_pairs(language_option or [])
+    check_settings(given, language, options)
     check_target(save_overlay, compress)
     media, question = read_prompt(inputs)
 
     # Only now what takes seconds to import or load.
-    from ipcv.bench.compare import REPETITIONS
+    from ipcv.bench.compare import REPETITIONS, Variant
     from ipcv.bench.compare import compare as run_variants
     from ipcv.loading import load
     from ipcv.models import TINY
@@ -73,10 +82,14 @@ def run(
 
     name = model or str(TINY)
     loaded, processor = load(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    settings = IPCV.from_dict(preset(loaded).vision.to_dict() | given)
-    variants = {"uncompressed": None, "compressed": settings}
+    settings = Variant(
+        IPCV.from_dict(preset(loaded).vision.to_dict() | given),
+        language_settings(loaded, language, options),
+    )
+    variants = {"uncompressed": Variant(), "compressed": settings}
     if not compress:
         del variants["compressed"]
+        settings = Variant()
     elif not compare:
         del variants["uncompressed"]
     prompt = build_inputs(loaded, processor, media, question)
@@ -93,7 +106,7 @@ def run(
     runs = dict(zip(variants, measured, strict=True))
     if save_overlay is not None:
         draw_overlay(media, prompt, runs["compressed"].calls).save(save_overlay)
-    report = Report(name, question, settings if compress else None, runs)
+    report = Report(name, question, settings, runs)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:

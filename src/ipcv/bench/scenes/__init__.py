@@ -26,6 +26,7 @@ __all__ = [
     "Question",
     "Scene",
     "SceneObject",
+    "ask",
     "compose",
     "draw_scene",
 ]
@@ -68,7 +69,8 @@ def compose(
     rng: random.Random, size: tuple[int, int], most_shapes: int, numbers: int, words: int
 ) -> tuple[Image, tuple[SceneObject, ...]]:
     """Paint an image of ``size`` with up to so many objects and say what is where."""
-    from ipcv.bench.scenes import drawing, objects as things
+    from ipcv.bench.scenes import drawing
+    from ipcv.bench.scenes import objects as things
 
     attributes = things.draw_attributes(rng, most_shapes) if most_shapes else []
     texts = things.draw_texts(rng, numbers, words)

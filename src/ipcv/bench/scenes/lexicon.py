@@ -16,13 +16,12 @@ SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "diamond", "h
 PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
 
 # Forty common words of three to six letters.
-WORDS = tuple(
-    """
-    apple bread chair cloud dance eagle field glass house island
-    jacket king lemon mouse night ocean paper queen river stone
-    table uncle voice water young zebra bird cake door fish
-    gold hand lamp moon nest park rain ship tree wolf
-    """.split()
+WORDS = (
+    *("apple", "bread", "chair", "cloud", "dance", "eagle", "field", "glass"),
+    *("house", "island", "jacket", "king", "lemon", "mouse", "night", "ocean"),
+    *("paper", "queen", "river", "stone", "table", "uncle", "voice", "water"),
+    *("young", "zebra", "bird", "cake", "door", "fish", "gold", "hand"),
+    *("lamp", "moon", "nest", "park", "rain", "ship", "tree", "wolf"),
 )
 
 COUNTS = (1, 2, 3, 4)

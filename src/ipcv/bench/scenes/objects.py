@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from ipcv.bench.scenes.lexicon import COLOURS, COUNTS, SHAPES, WORDS
 
@@ -67,9 +68,7 @@ def draw_number(rng: random.Random) -> str:
 
 def overlaps(a: Box, b: Box, gap: int = 0) -> bool:
     """Whether two boxes come closer than ``gap`` pixels."""
-    return (
-        a[0] < b[2] + gap and b[0] < a[2] + gap and a[1] < b[3] + gap and b[1] < a[3] + gap
-    )
+    return a[0] < b[2] + gap and b[0] < a[2] + gap and a[1] < b[3] + gap and b[1] < a[3] + gap
 
 
 def place(
@@ -101,23 +100,30 @@ def arrange(
     """
     taken: list[Box] = []
     for kind, text in texts:
-        font, font_size = rng.choice(fonts), rng.randint(*TEXT_HEIGHT)
-        while (box := place(rng, *measure(text, font, font_size), size, taken)) is None:
-            font_size -= 6
-            if font_size < TEXT_HEIGHT[0]:
-                break
-        if box is not None:
-            taken.append(box)
+        font, height = rng.choice(fonts), rng.randint(*TEXT_HEIGHT)
+        extent = partial(measure, text, font)
+        if found := _fit(rng, extent, range(height, TEXT_HEIGHT[0] - 1, -6), size, taken):
+            box, font_size = found
             yield SceneObject(kind, box, text=text, font=font, font_size=font_size)
     for colour, shape in attributes:
-        side = rng.randint(*SHAPE_SIDE)
-        while (box := place(rng, side, side, size, taken)) is None:
-            side -= 12
-            if side < SHAPE_SIDE[0]:
-                break
-        if box is not None:
+        sides = range(rng.randint(*SHAPE_SIDE), SHAPE_SIDE[0] - 1, -12)
+        if found := _fit(rng, lambda side: (side, side), sides, size, taken):
+            yield SceneObject("shape", found[0], shape=shape, colour=colour)
+
+
+def _fit(
+    rng: random.Random,
+    extent: Callable[[int], tuple[int, int]],
+    scales: range,
+    size: tuple[int, int],
+    taken: list[Box],
+) -> tuple[Box, int] | None:
+    """Take a place at the first of the scales at which there is one."""
+    for scale in scales:
+        if (box := place(rng, *extent(scale), size, taken)) is not None:
             taken.append(box)
-            yield SceneObject("shape", box, shape=shape, colour=colour)
+            return box, scale
+    return None
 
 
 def draw_texts(rng: random.Random, numbers: int, words: int) -> list[tuple[str, str]]:
