@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from tests.decoders.masked import dropped_columns, masked
 from tests.decoders.test_matrix import CASES, METHODS, STEPS, close, generate
-from tests.decoders.tiny import NAMES, build, inputs
-from transformers import DynamicCache, StaticCache
+from tests.decoders.tiny import DEPTH, NAMES, build, inputs
+from transformers import AttentionInterface, DynamicCache, StaticCache
+from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask
 
 import ipcv
 from ipcv.decoders.cache import PrunedLayer
@@ -18,16 +20,29 @@ TOKEN_WISE = {"input_ids": 0, "attention_mask": 1, "mm_token_type_ids": 0, "toke
 
 def followed_by(prompt, sequences, turn):
     """The second turn of a chat: the ids of everything so far, the media of the new turn."""
-    ids = torch.cat([sequences, turn["input_ids"]], dim=1)
-    given = dict(turn)
-    for key in ("mm_token_type_ids", "token_type_ids"):
-        if key in turn:
-            old = torch.zeros_like(sequences)
-            old[:, : prompt[key].shape[1]] = prompt[key]
-            given[key] = torch.cat([old, turn[key].long()], dim=1)
-    mask = torch.ones_like(ids)
+    mask = torch.cat([torch.ones_like(sequences), turn["attention_mask"]], dim=1)
     mask[:, : prompt["attention_mask"].shape[1]] = prompt["attention_mask"]
-    return given | {"input_ids": ids, "attention_mask": mask}
+    if "mm_token_type_ids" in turn:  # Qwen looks for the grids of all images in the ids it is given
+        new = torch.cat([sequences[:, -1:], turn["input_ids"]], dim=1)
+        types = torch.nn.functional.pad(turn["mm_token_type_ids"], (1, 0))
+        return turn | {"input_ids": new, "attention_mask": mask, "mm_token_type_ids": types}
+    given = turn | {"attention_mask": mask}
+    for key in ("input_ids", "token_type_ids"):
+        if key in turn:
+            old = sequences if key == "input_ids" else torch.zeros_like(sequences)
+            given[key] = torch.cat([old, turn[key].long()], dim=1)
+    return given
+
+
+def chat(model, turns, before_second=lambda length: None):
+    """The logits of both answers; `before_second` gets the length of the cache in between."""
+    first, second = turns
+    cache = DynamicCache(config=model.config.get_text_config())
+    answer, logits = generate(model, first, past_key_values=cache)
+    before_second(cache.get_seq_length())
+    prompt = followed_by(first, answer.sequences, second)
+    _, more = generate(model, prompt, past_key_values=cache)
+    return torch.stack([logits, more])
 
 
 TURNS = {
@@ -39,42 +54,28 @@ TURNS = {
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("turns", TURNS)
-@pytest.mark.parametrize("name", ["internvl", "llava-clip", "gemma3", "paligemma"])
-def test_chat_with_reused_cache(name, turns, attention):
+@pytest.mark.parametrize("case", TURNS)
+@pytest.mark.parametrize(
+    "name", ["qwen2_vl", "qwen3_vl", "internvl", "llava-clip", "gemma3", "paligemma"]
+)
+def test_chat_with_reused_cache(name, case, attention):
     model = build(name, attention)
-    first, second = (inputs(name, prompts) for prompts in TURNS[turns])
-
-    def chat(cache, before_second=lambda: None):
-        answer, logits = generate(model, first, past_key_values=cache)
-        before_second(answer.past_key_values.get_seq_length())
-        prompt = followed_by(first, answer.sequences, second)
-        _, more = generate(model, prompt, past_key_values=answer.past_key_values)
-        return logits, more
-
+    turns = [inputs(name, prompts) for prompts in TURNS[case]]
     with ipcv.compress(model, language=LANGUAGE) as handle:
-        prefills, lengths = handle.stats.prefills, []
-        logits, more = chat(DynamicCache(config=model.config.get_text_config()), lengths.append)
-        prefills = list(handle.stats.prefills)
-    dropped = [[set() for _ in first["input_ids"]] for _ in range(4)]
-    in_first = bool(any(TURNS[turns][0]))
+        logits = chat(model, turns)
+    prefills = list(handle.stats.prefills)
+    dropped = [[set() for _ in turns[0]["input_ids"]] for _ in range(DEPTH)]
 
-    def drop(prefill, past=0):
-        for layer, rows in enumerate(dropped_columns(prefill, past)):
-            for row, columns in enumerate(rows):
-                dropped[layer][row] |= columns
+    def drop(length, turn=1):
+        if any(TURNS[case][turn]):
+            new = dropped_columns(prefills.pop(0), length)
+            for mine, more in zip(dropped, new, strict=True):
+                mine[:] = map(set.union, mine, more)
 
-    def next_turn(length):
-        if any(TURNS[turns][1]):
-            drop(prefills.pop(0), length)
-
-    if in_first:
-        drop(prefills.pop(0))
+    drop(0, turn=0)
     with masked(model, dropped):
-        expected = chat(DynamicCache(config=model.config.get_text_config()), next_turn)
+        close(logits, chat(model, turns, before_second=drop))
     assert not prefills
-    close(logits, expected[0])
-    close(more, expected[1])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -370,3 +371,61 @@ def test_cache_of_a_removed_handle():
             cache = model(**prompt).past_key_values
         with pytest.raises(RuntimeError, match=r"handle.remove\(\)"):
             model(input_ids=torch.tensor([[3]]), past_key_values=cache)
+
+
+def bottom_right_causal(module, query, key, value, attention_mask, scaling=None, **kwargs):
+    """What flash attention computes from a padding mask `(B, K)` or none."""
+    queries, keys = query.shape[2], key.shape[2]
+    mask = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+    if attention_mask is not None:
+        mask = mask & attention_mask[:, None, None].bool()
+    key, value = (x.repeat_interleave(module.num_key_value_groups, dim=1) for x in (key, value))
+    output = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=scaling
+    )
+    return output.transpose(1, 2), None
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", ["two-images", "mixed-batch"])
+def test_padding_masks_of_flash_attention(monkeypatch, case, method):
+    AttentionInterface.register("mock_flash", bottom_right_causal)
+    AttentionMaskInterface.register("mock_flash", flash_attention_mask)
+    model, prompt = build("internvl"), inputs("internvl", CASES[case])
+    with ipcv.compress(model, language=METHODS[method]):
+        _, expected = generate(model, prompt)
+        config = model.config.get_text_config()
+        monkeypatch.setattr(config, "_attn_implementation_internal", "mock_flash")
+        _, logits = generate(model, prompt)
+    close(logits, expected)
+
+
+@pytest.mark.parametrize("method", ["dart", "fastv"])
+def test_offloaded_weights(method):
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["mixed-batch"])
+    with torch.no_grad():
+        with ipcv.compress(model, language=METHODS[method]):
+            expected = model(**prompt).logits
+        offloaded = cpu_offload(copy.deepcopy(model), execution_device="cpu")
+        with ipcv.compress(offloaded, language=METHODS[method]):
+            close(offloaded(**prompt).logits, expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_half_precision(method):
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["mixed-batch"])
+    model = copy.deepcopy(model).to(torch.bfloat16)
+    with ipcv.compress(model, language=METHODS[method]) as handle:
+        _, logits = generate(model, prompt)
+    with masked(model, dropped_columns(handle.stats.prefills[0])):
+        _, expected = generate(model, prompt)
+    assert torch.cosine_similarity(logits[0], expected[0], dim=-1).min() > 0.999
+
+
+def test_gaps_are_not_taken_for_packed_sequences():
+    model, prompt = build("internvl"), inputs("internvl", CASES["one-image"])
+    length = prompt["input_ids"].shape[1]
+    with torch.no_grad(), ipcv.compress(model, language=LANGUAGE):
+        expected = model(**prompt, use_cache=False).logits
+        given = model(**prompt, position_ids=torch.arange(length)[None], use_cache=False).logits
+    assert torch.equal(given, expected)

@@ -214,7 +214,6 @@ class DecoderEngine:
 
     def _prompt(self, call: _Call, index: int, hidden_states: Tensor, is_text: Tensor) -> Prompt:
         assert call.layout is not None
-        keys = None if call.recorder is None else call.recorder.keys
         return Prompt(
             layer=index,
             hidden_states=hidden_states,
@@ -222,8 +221,8 @@ class DecoderEngine:
             layout=call.layout,
             is_text=is_text,
             norm=self.decoder.norm,
-            _keys=keys,
-            _attention=partial(self._attention, index - 1, call.previous, call.layout.last),
+            all_keys=None if call.recorder is None else call.recorder.keys,
+            attend=partial(self._attention, index - 1, call.previous, call.layout.last),
         )
 
     def _attention(

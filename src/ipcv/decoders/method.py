@@ -28,6 +28,9 @@ class Prompt:
         layout: where the images are, as host integers.
         is_text: `(B, L)` bool, tokens that are neither image nor padding nor part of the answer.
         norm: the norm behind the last layer.
+        all_keys: `(B, kv_heads, K, D)` keys of the layer before, those of earlier turns too; only
+            for methods with `needs_keys`.
+        attend: gives from these the attention `(B, K)` of the last prompt token.
     """
 
     layer: int
@@ -36,8 +39,8 @@ class Prompt:
     layout: Layout
     is_text: Tensor
     norm: Callable[[Tensor], Tensor]
-    _keys: Tensor | None
-    _attention: Callable[[Tensor], Tensor]
+    all_keys: Tensor | None
+    attend: Callable[[Tensor], Tensor]
 
     @cached_property
     def positions(self) -> Tensor:
@@ -59,20 +62,19 @@ class Prompt:
 
         Only for methods with `needs_keys`.
         """
-        return self._all_keys[:, :, -self.hidden_states.shape[1] :]
+        return self._recorded_keys()[:, :, -self.hidden_states.shape[1] :]
 
     def attention(self) -> Tensor:
         """`(B, L)` fp32 attention of the last prompt token in the layer before, mean over heads.
 
         One row, computed from that layer's keys. Only for methods with `needs_keys`.
         """
-        return self._attention(self._all_keys)[:, -self.hidden_states.shape[1] :]
+        return self.attend(self._recorded_keys())[:, -self.hidden_states.shape[1] :]
 
-    @property
-    def _all_keys(self) -> Tensor:
-        if self._keys is None:
+    def _recorded_keys(self) -> Tensor:
+        if self.all_keys is None:
             raise RuntimeError("a method that uses keys or attention must set needs_keys = True")
-        return self._keys
+        return self.all_keys
 
 
 class LanguageMethod(Config, ABC):
