@@ -91,7 +91,7 @@ def ask(model: Any, processor: Any, image: Image, questions: list[str]) -> list[
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
-        processor_kwargs={"padding": True},
+        processor_kwargs={"padding": True, "padding_side": "left"},
     ).to(device=model.device, dtype=model.dtype)
     with torch.inference_mode():
         output = model.generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=False)

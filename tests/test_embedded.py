@@ -1,0 +1,76 @@
+"""The shipped model loads like any checkpoint, answers by looking, and survives compression."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+import ipcv
+from ipcv.bench.suite import evaluate, held_out_scenes
+from ipcv.loading import load
+from ipcv.models import EXAMPLE, TINY
+
+ROOT = Path(__file__).parents[1]
+QUESTIONS = 60
+
+
+def blank(image: Image.Image) -> Image.Image:
+    return Image.new("RGB", image.size, (128, 128, 128))
+
+
+@pytest.fixture(scope="module")
+def score() -> Callable[..., float]:
+    model, processor = load(TINY)
+    scenes = list(held_out_scenes(QUESTIONS))
+
+    def run(vision: ipcv.IPCV | None, prepare: Callable[..., Image.Image]) -> float:
+        settings = vision or ipcv.IPCV(prune_layer=1, reduction_ratio=0)
+        with ipcv.compress(model, settings):
+            return evaluate(model, processor, scenes, prepare).overall
+
+    return run
+
+
+def test_loads_as_any_checkpoint() -> None:
+    model = AutoModelForImageTextToText.from_pretrained(TINY)
+    assert model.config.model_type == "qwen2_vl"
+    assert model.dtype == torch.bfloat16
+    assert len(model.model.visual.blocks) >= 8
+    assert model.generation_config.do_sample is False
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    text = "Is the red circle left of the blue square?"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert tokenizer.chat_template
+
+
+def test_files_are_small() -> None:
+    assert sum(path.stat().st_size for path in TINY.iterdir()) < 16 * 2**20
+    with Image.open(EXAMPLE) as image:
+        assert image.size == (448, 448)
+
+
+@pytest.mark.slow
+def test_it_answers_by_looking(score: Callable[..., float]) -> None:
+    assert score(None, lambda image: image) >= 0.8
+    assert score(None, blank) <= 0.5
+
+
+@pytest.mark.slow
+def test_compression_keeps_most_answers(score: Callable[..., float]) -> None:
+    model, _ = load(TINY)
+    preset = ipcv.preset(model).vision
+    half = ipcv.IPCV.from_dict(preset.to_dict() | {"reduction_ratio": 0.5})
+    assert score(half, lambda image: image) >= 0.6
+
+
+def test_card_and_readme_show_the_measured_scores() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "tiny.json").read_text())
+    for path in (TINY / "README.md", ROOT / "README.md"):
+        text = path.read_text()
+        for name in ("uncompressed", "IPCV 0.35", "IPCV 0.5", "IPCV 0.65", "IPCV 0.8"):
+            overall = 100 * results["rows"][name]["overall"]
+            assert f"| {name} | **{overall:.1f}** |" in text, (path, name)
