@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
@@ -43,7 +49,9 @@ def load(
         dtype = "float32"
     source, options = str(name_or_path), {"trust_remote_code": trust_remote_code}
     if not Path(source).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
-        raise ValueError(f"model {source} is neither a folder nor a hub id such as Qwen/Qwen2-VL-2B")
+        raise ValueError(
+            f"model {source} is neither a folder nor a hub id such as Qwen/Qwen2-VL-2B"
+        )
     try:
         config = AutoConfig.from_pretrained(source, **options)
         family_of(config.model_type)
@@ -60,14 +68,19 @@ def load_processor(source: str, model_type: str, **options: Any) -> Any:
     """`AutoProcessor`; without torchvision, which videos need, the same for images only."""
     if is_torchvision_available():
         return AutoProcessor.from_pretrained(source, **options)
-    return images_only(PROCESSOR_MAPPING_NAMES[model_type]).from_pretrained(source, **options)
+    processor_class = images_only(PROCESSOR_MAPPING_NAMES[model_type])
+    return processor_class.from_pretrained(source, video_processor=None, **options)
 
 
 def images_only(processor_class: str) -> Any:
     """The `transformers` processor class of that name without its video processor."""
     base = getattr(transformers, processor_class)
     attributes = [name for name in base.get_attributes() if name != "video_processor"]
-    return type(processor_class, (base,), {"get_attributes": classmethod(lambda cls: attributes)})
+    members = {
+        "get_attributes": classmethod(lambda cls: attributes),
+        "apply_chat_template": ProcessorMixin.apply_chat_template,  # SmolVLM's asks for videos
+    }
+    return type(processor_class, (base,), members)
 
 
 def _device(name: str | None) -> torch.device:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ipcv.media import is_video, load_image, load_video
 
-EXAMPLE_QUESTION = "What number is shown?"
+EXAMPLE_QUESTION = "What number is written?"
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ def build_inputs(model: Any, processor: Any, media: Sequence[Media], question: s
         else:
             content.extend({"type": "image", "image": frame} for frame in item.frames)
     content.append({"type": "text", "text": question})
+    if processor.chat_template is None:  # PaliGemma: images, then the text
+        images = [part["image"] for part in content if part["type"] == "image"]
+        text = processor.image_token * len(images) + question
+        inputs = processor(images=[images], text=[text], return_tensors="pt")
+        return inputs.to(device=model.device, dtype=model.dtype)
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],
         add_generation_prompt=True,

@@ -150,7 +150,7 @@ def _inspect(
     run.calls = list(handle.stats)
     prefills = handle.stats.prefills
     run.llm_tokens = prefills[-1].tokens_per_layer[-1] if prefills else inputs["input_ids"].numel()
-    layers = output.past_key_values.layers
+    layers = [layer for layer in output.past_key_values.layers if hasattr(layer, "keys")]
     run.kv_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
     run.encoder_gflops = count_flops(lambda: [encoder(*a, **k) for a, k in encoder_calls]) / 1e9
 
