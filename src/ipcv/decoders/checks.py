@@ -57,12 +57,19 @@ def _check_mode(decoder: Decoder) -> None:
             "language-side compression is for inference: call model.eval(), or remove() the handle "
             "before training"
         )
-    compiled = any(getattr(module, "_compiled_call_impl", None) for module in modules)
-    if compiled or torch.compiler.is_compiling():
+    is_compiled = any(getattr(module, "_compiled_call_impl", None) for module in modules)
+    if is_compiled or _is_inside_compiled():
         raise RuntimeError(
             "language-side compression changes shapes inside the language model and cannot run "
             "under torch.compile: use the uncompiled model"
         )
+
+
+def _is_inside_compiled() -> bool:
+    # While tracing, the exception only makes dynamo fall back to the interpreter, which still
+    # hands it the frames below.
+    dynamo: Any = torch._C._dynamo.eval_frame  # type: ignore[attr-defined]
+    return torch.compiler.is_compiling() or dynamo.get_eval_frame_callback() is not None
 
 
 def _check_cache(cache: Any) -> None:
