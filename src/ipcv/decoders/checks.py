@@ -68,7 +68,7 @@ def _check_mode(decoder: Decoder) -> None:
 def _is_inside_compiled() -> bool:
     # While tracing, the exception only makes dynamo fall back to the interpreter, which still
     # hands it the frames below.
-    dynamo: Any = torch._C._dynamo.eval_frame  # type: ignore[attr-defined]
+    dynamo: Any = torch._C._dynamo.eval_frame
     return torch.compiler.is_compiling() or dynamo.get_eval_frame_callback() is not None
 
 
