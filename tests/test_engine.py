@@ -7,6 +7,7 @@ import peft
 import pytest
 import torch
 from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import ipcv
 from ipcv.encoders.base import is_plain_linear
@@ -196,3 +197,54 @@ def test_kept_indices_are_in_the_order_of_the_pixels():
     assert kept.tolist() == order[best].sort().values.tolist()
     for hook in hooks:
         hook.remove()
+
+
+def flash(module, query, key, value, attention_mask, scaling, cu_seq_lens_q=None, **kwargs):
+    """Stands for flash attention: packed segments, or a mask `(B, keys)` for as many queries."""
+    if cu_seq_lens_q is None and attention_mask is not None:
+        assert query.shape[2] == key.shape[2]
+        attention_mask = attention_mask[:, None, None, :].bool()
+    if cu_seq_lens_q is not None:
+        segments = zip(
+            query.split(cu_seq_lens_q.diff().tolist(), dim=2),
+            key.split(kwargs["cu_seq_lens_k"].diff().tolist(), dim=2),
+            value.split(kwargs["cu_seq_lens_k"].diff().tolist(), dim=2),
+            strict=True,
+        )
+        assert max(cu_seq_lens_q.diff()) <= kwargs["max_length_q"]
+        assert max(kwargs["cu_seq_lens_k"].diff()) <= kwargs["max_length_k"]
+        parts = [flash(module, *segment, None, scaling)[0] for segment in segments]
+        return torch.cat(parts, dim=1), None
+    output = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=attention_mask, scale=scaling
+    )
+    return output.transpose(1, 2), None
+
+
+@pytest.mark.parametrize("name", [*SHAPES, "siglip2_vision_model"])
+def test_flash_attention(name, monkeypatch):
+    functions = ALL_ATTENTION_FUNCTIONS._global_mapping
+    monkeypatch.setitem(functions, "flash_attention_2", flash)
+    model, inputs = copy(name)
+    expected = compressed(model, inputs)
+    encoder = adapter_for(model).encoder
+    before = encoder.config._attn_implementation
+    encoder.config._attn_implementation = "flash_attention_2"
+    assert before != "flash_attention_2"
+    output = compressed(model, inputs)
+    if name == "siglip2_vision_model":  # what padding holds is nobody's business
+        filled = inputs["pixel_attention_mask"].bool()
+        output, expected = output[filled], expected[filled]
+    assert_close(output, expected)
+
+
+def test_an_image_that_is_all_padding():
+    model, _ = copy("smolvlm")
+    encoder = adapter_for(model).encoder
+    pixels = FAMILIES["clip_vision_model"].inputs(model, [["small", "large"]])["pixel_values"]
+    mask = torch.ones(2, 8, 8, dtype=torch.bool)
+    mask[1] = False
+    with ipcv.compress(encoder, METHOD):
+        output = encoder(pixels, patch_attention_mask=mask).last_hidden_state
+        alone = encoder(pixels[:1], patch_attention_mask=mask[:1]).last_hidden_state
+    assert_close(output[:1], alone)

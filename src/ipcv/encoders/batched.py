@@ -38,6 +38,9 @@ class BatchedEncoder(EncoderAdapter):
     An item is an image with all its tiles where the owner tells them, else one tile. With padding,
     images of different size keep different numbers of rows; those of the others that make up a
     rectangle are masked.
+
+    Pooled outputs come from all rows as everything else behind the encoder: from CLS, which is never
+    removed, or from an attention that sees the rebuilt patches too.
     """
 
     blocks_path = "encoder.layers"
