@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tests.decoders.masked import dropped_columns, masked
-from tests.decoders.tiny import NAMES, build, inputs
+from tests.decoders.tiny import NAMES, VARIANTS, build, inputs
 from tests.encoders.families import FAMILIES
 
 import ipcv
@@ -58,6 +58,12 @@ def test_generate(name, case, method, attention):
         expected, expected_logits = generate(model, prompt)
     assert output.sequences.tolist() == expected.sequences.tolist()
     close(logits, expected_logits)
+
+
+@pytest.mark.parametrize("method", ["dart", "fastv"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_other_language_models(name, method):
+    test_generate(name, "mixed-batch", method, "eager")
 
 
 @pytest.mark.parametrize("name", NAMES)

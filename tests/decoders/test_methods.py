@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.decoders.test_matrix import CASES
-from tests.decoders.tiny import NAMES, build, inputs
+from tests.decoders.tiny import NAMES, VARIANTS, build, inputs
 
 import ipcv
 from ipcv.decoders.dart import least_similar
@@ -19,7 +19,7 @@ def untouched(name):
     model, prompt = build(name, "eager"), inputs(name, PROMPTS)
     with torch.no_grad():
         output = model(**prompt, output_hidden_states=True, output_attentions=True)
-    share = 64 if name in ("llava-clip", "paligemma") else None
+    share = 64 if name.startswith(("llava-clip", "paligemma")) else None
     return images_of(prompt, find_decoder(model).visual_ids, share), output
 
 
@@ -49,7 +49,7 @@ def highest(scores, count):
     return sorted(ranked[:count])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + VARIANTS)
 def test_fastv(name):
     images, output = untouched(name)
     for layer, ratio in ((2, 0.5), (3, 0.8)):

@@ -25,23 +25,28 @@ NAMES = (
 DEPTH = 4
 
 
+# The same models with another language model, as some checkpoints have it.
+VARIANTS = ("internvl+qwen3", "llava_next+mistral", "paligemma+gemma2")
+
+
 @cache
 def build(name, attention="sdpa"):
     """The model in eval mode, its language model four layers deep; the same object every time."""
     torch.manual_seed(0)
-    config = FAMILIES[name].config()
-    text = config.get_text_config().to_dict()
-    for derived in ("layer_types", "rope_parameters"):
-        if name == "gemma3":
-            text.pop(derived, None)
-    text["num_hidden_layers"] = DEPTH
+    family, _, variant = name.partition("+")
+    config = FAMILIES[family].config()
+    text = config.get_text_config().to_dict() | {"num_hidden_layers": DEPTH}
     if name == "gemma3":
-        text["sliding_window"] = 12
+        del text["rope_parameters"]
+    if name == "gemma3" or variant == "gemma2":
         text["layer_types"] = ["sliding_attention", "full_attention"] * 2
+        text["sliding_window"] = 12
     elif "layer_types" in text:
         text["layer_types"] = ["full_attention"] * DEPTH
-    config.text_config = type(config.get_text_config())(**text)
-    model = getattr(transformers, FAMILIES[name].class_name)._from_config(
+    if variant:
+        text["model_type"] = variant
+    config.text_config = transformers.AutoConfig.for_model(**text)
+    model = getattr(transformers, FAMILIES[family].class_name)._from_config(
         config, attn_implementation=attention
     )
     model.generation_config.eos_token_id = None  # never stop early
@@ -56,4 +61,5 @@ def build(name, attention="sdpa"):
 
 def inputs(name, prompts):
     """What `generate` takes for prompts of media: see `tests.encoders.families`."""
-    return FAMILIES[name].inputs(build(name), prompts)
+    family = name.partition("+")[0]
+    return FAMILIES[family].inputs(build(family), prompts)
