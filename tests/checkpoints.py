@@ -47,7 +47,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 def save_qwen2_vl(folder: Path, depth: int = 4) -> Path:
     """Random weights; answers are noise, the path to them is real."""
     tokenizer = byte_tokenizer()
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")}
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad")
+    }
     torch.manual_seed(0)
     config = Qwen2VLConfig(
         text_config={

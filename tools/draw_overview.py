@@ -1,7 +1,4 @@
-"""Draw the README's picture: what IPCV keeps of the example, and accuracy against encoder cost.
-
-    python tools/draw_overview.py
-"""
+"""Draw the README's picture: what IPCV keeps of the example, and accuracy against encoder cost."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from PIL import Image
-from write_card import RESULTS, ROOT
 
 import ipcv
 from ipcv.loading import load
 from ipcv.models import EXAMPLE, TINY
 from ipcv.overlay import draw_overlay
 from ipcv.prompt import EXAMPLE_QUESTION, Media, build_inputs
+from write_card import RESULTS, ROOT
 
 INK, ACCENT, MUTED = "#1b1f24", "#0a7d5a", "#9aa3ad"
 
@@ -37,13 +34,15 @@ def kept_patches() -> tuple[Image.Image, str]:
 def plot_scores(axes: Axes, results: dict[str, Any]) -> None:
     """Accuracy over encoder GFLOPs, one line per way to save."""
     start = results["rows"]["uncompressed"]
-    for prefix, label, colour in (("IPCV 0", "IPCV", ACCENT), ("downsampled", "smaller image", MUTED)):
+    ways = (("IPCV 0", "IPCV", ACCENT), ("downsampled", "smaller image", MUTED))
+    for prefix, label, colour in ways:
         rows = [row for name, row in results["rows"].items() if name.startswith(prefix)]
         rows = sorted([start, *rows], key=lambda row: -row["encoder_gflops"])
         cost = [row["encoder_gflops"] for row in rows]
         accuracy = [100 * row["overall"] for row in rows]
         axes.plot(cost, accuracy, "o-", color=colour, label=label, linewidth=2)
-    axes.axhline(100 * results["prior"]["overall"], color=MUTED, linestyle=":", label="answer prior")
+    prior = 100 * results["prior"]["overall"]
+    axes.axhline(prior, color=MUTED, linestyle=":", label="answer prior")
     axes.set(xlabel="encoder GFLOPs per image", ylabel="right answers, %", ylim=(0, 100))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
