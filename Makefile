@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test check bench clean
+.PHONY: run test test-versions check bench clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
 
 test: .venv/.dev
 	$(BIN)/python -m pytest
+
+# With the oldest and the newest transformers that pyproject.toml allows.
+test-versions: .venv-oldest/.dev .venv-newest/.dev
+	.venv-oldest/bin/python -m pytest
+	.venv-newest/bin/python -m pytest
 
 check: .venv/.dev
 	$(BIN)/ruff check .
@@ -20,7 +25,7 @@ bench: .venv/.run
 	$(BIN)/python benchmarks/encoder.py
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-oldest .venv-newest
 
 # The pinned torch first: a CPU build where the index has one, before anything asks for a range.
 .venv/.torch: constraints.txt
@@ -35,3 +40,13 @@ clean:
 .venv/.dev: .venv/.torch pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	@touch $@ .venv/.run
+
+OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
+.venv-oldest/.dev: TRANSFORMERS := transformers==$(OLDEST).*
+.venv-newest/.dev: TRANSFORMERS := transformers<6
+.venv-%/.dev: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	grep -v '^transformers==' constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt torch==2.13.0
+	$(@D)/bin/python -m pip install -q -U -c $(@D)/constraints.txt "$(TRANSFORMERS)" -e ".[dev]"
+	@touch $@

@@ -39,8 +39,8 @@ class BatchedEncoder(EncoderAdapter):
     images of different size keep different numbers of rows; those of the others that make up a
     rectangle are masked.
 
-    Pooled outputs come from all rows as everything else behind the encoder: from CLS, which is never
-    removed, or from an attention that sees the rebuilt patches too.
+    Pooled outputs are made of all rows, as ever: of CLS, which is never removed, or by an attention
+    that sees the rebuilt patches too.
     """
 
     blocks_path = "encoder.layers"
