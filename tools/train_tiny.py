@@ -43,7 +43,7 @@ STAGES = (
     Stage("encoder, small images", 2000, Plan(SMALL, 3072), (2e-3, 2e-3)),
     Stage("encoder, 224 px", 400, Plan(MEDIUM, 4096), (2e-3, 2e-3)),
     Stage("all, 224 px", 800, Plan(MEDIUM, 4096, questions=12), (2e-3, 1.5e-3)),
-    Stage("all, 448 px", 1200, Plan(LARGE, 5120, questions=18), (1.5e-3, 0.0)),
+    Stage("all, 448 px", 1400, Plan(LARGE, 5120, questions=28), (1.5e-3, 0.0)),
 )
 WARM_UP = 100
 

@@ -19,7 +19,7 @@ from ipcv.bench.scenes import Question, SceneObject, ask
 from tiny.targets import CELL, IGNORE
 
 # How often each kind is asked in training: the harder, the more often.
-KIND_WEIGHTS = {"read": 3, "colour": 1, "shape": 1, "count": 3, "exists": 2, "relation": 6}
+KIND_WEIGHTS = {"read": 2, "colour": 5, "shape": 2, "count": 8, "exists": 4, "relation": 3}
 
 
 @dataclass(frozen=True)
