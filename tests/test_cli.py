@@ -140,6 +140,10 @@ def test_bad_input_is_one_line(
     fastv = ("--language", "fastv", "--language-option")
     assert "no setting a" in error_of(capsys, *fastv, "a=1", image, QUESTION)
     assert "write it like" in error_of(capsys, *fastv, "prune_layer", image, QUESTION)
+    assert "is a file" in error_of(capsys, image, image)
+    nothing = ("--no-compress", "--prune-layer", 2)
+    assert "nothing for settings" in error_of(capsys, *nothing, image, QUESTION)
+    assert "cannot be used" in error_of(capsys, "--device", "meta", image, QUESTION)
     assert "No such option" in error_of(capsys, "--nonsense")
 
 
@@ -150,6 +154,9 @@ def test_overlay_target_is_checked_first(
     assert "does not exist" in error_of(capsys, "--save-overlay", missing, image, QUESTION)
     untyped = tmp_path / "overlay"
     assert "extension" in error_of(capsys, "--save-overlay", untyped, image, QUESTION)
+    assert "is a folder" in error_of(capsys, "--save-overlay", tmp_path, image, QUESTION)
+    read_only = tmp_path / "overlay.psd"
+    assert "extension" in error_of(capsys, "--save-overlay", read_only, image, QUESTION)
     assert not missing.parent.exists()
     assert not untyped.exists()
 

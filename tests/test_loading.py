@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import Dinov2Config
 
 from ipcv.loading import load
 
@@ -62,6 +63,27 @@ def test_pickled_weights_are_refused(copy: Path) -> None:
     weights.unlink()
     with pytest.raises(ValueError, match="safetensors"):
         load(copy, device="cpu")
+
+
+def test_truncated_weights(copy: Path) -> None:
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot load"):
+        load(copy, device="cpu")
+
+
+def test_encoder_alone_answers_no_questions(tmp_path: Path) -> None:
+    Dinov2Config().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="encoder alone"):
+        load(tmp_path, device="cpu")
+
+
+def test_code_beside_a_known_type_does_not_run(copy: Path) -> None:
+    edit_config(copy, auto_map={"AutoModelForImageTextToText": "code.Model"})
+    marker = copy / "ran"
+    (copy / "code.py").write_text(f"open({str(marker)!r}, 'w')")
+    load(copy, device="cpu")
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize("options", [{"dtype": "int8"}, {"device": "abacus"}])

@@ -90,3 +90,22 @@ def test_broken_video(tmp_path: Path) -> None:
     path.write_bytes(b"no video")
     with pytest.raises(ValueError, match="cannot be read"):
         media.load_video(path)
+
+
+def test_video_that_claims_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_video(tmp_path / "video.mp4", 1)
+    monkeypatch.setattr(media, "MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(ValueError, match="refused"):
+        media.load_video(path)
+
+
+def test_video_without_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(ValueError, match="holds no frame"):
+        media.load_video(path)

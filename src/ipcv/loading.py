@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -15,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
@@ -39,8 +41,8 @@ def load(
         trust_remote_code: whether the checkpoint's own Python code may run.
 
     Raises:
-        ValueError: not found, of an unsupported type, wants remote code, ships no safetensors, or
-            an unknown dtype or device.
+        ValueError: not found, of an unsupported type, wants remote code, ships no (whole)
+            safetensors, or an unknown dtype or device.
     """
     target = _device(device)
     if dtype not in DTYPES:
@@ -55,11 +57,13 @@ def load(
     try:
         config = AutoConfig.from_pretrained(source, **options)
         family_of(config.model_type)
+        if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+            raise ValueError(f"a {config.model_type} answers no questions: it is an encoder alone")
         processor = load_processor(source, config.model_type, **options)
         model = AutoModelForImageTextToText.from_pretrained(
             source, config=config, dtype=dtype, use_safetensors=True, **options
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"cannot load {source}: {_one_line(error)}") from None
     return model.to(target).eval(), processor
 
@@ -91,7 +95,7 @@ def _device(name: str | None) -> torch.device:
         )
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # fails on the meta device, too
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} cannot be used: {_one_line(error)}") from None
     return device

@@ -35,7 +35,7 @@ def load_image(path: Path) -> Image.Image:
         raise ValueError(f"image {path} claims more than {MAX_PIXELS:,} pixels: refused") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that Pillow can read") from None
-    except (OSError, SyntaxError, EOFError) as error:
+    except (OSError, SyntaxError, EOFError, RuntimeError) as error:
         raise ValueError(f"image {path} cannot be read: {error}") from None
 
 
@@ -51,10 +51,12 @@ def load_video(path: Path, num_frames: int = 8) -> list[Image.Image]:
     try:
         import av
     except ImportError:
-        raise ImportError('video needs PyAV: pip install "ipcv[video]"') from None
+        raise ImportError("video needs PyAV: pip install av") from None
     _require_file(path, "video")
     try:
         with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"video {path} holds no frame")
             stream = container.streams.video[0]
             _require_size(path, stream.width, stream.height)
             total = stream.frames or sum(1 for _ in container.decode(stream))
@@ -65,7 +67,7 @@ def load_video(path: Path, num_frames: int = 8) -> list[Image.Image]:
                 for index, frame in enumerate(container.decode(stream))
                 if index in wanted
             ]
-    except (av.FFmpegError, IndexError, OSError) as error:
+    except (av.FFmpegError, OSError) as error:
         raise ValueError(f"video {path} cannot be read: {error}") from None
     if not frames:
         raise ValueError(f"video {path} holds no frame")

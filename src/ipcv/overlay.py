@@ -25,8 +25,16 @@ def check_target(path: Path | None, compress: bool) -> None:
         raise ValueError("--save-overlay shows removed patches: it cannot go with --no-compress")
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: folder {path.parent} does not exist")
-    if path.suffix.lower() not in Image.registered_extensions():
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder")
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"cannot write {path}: give it an image's extension, such as .png")
+
+
+def check_inputs(inputs: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where the model does not tell the patch grid of its images."""
+    if "image_grid_thw" not in inputs and "video_grid_thw" not in inputs:
+        raise ValueError("an overlay needs a model of the Qwen-VL family: others crop or tile")
 
 
 def draw_overlay(
@@ -42,8 +50,7 @@ def draw_overlay(
     Raises:
         ValueError: the model does not tell the patch grid of its images.
     """
-    if "image_grid_thw" not in inputs and "video_grid_thw" not in inputs:
-        raise ValueError("an overlay needs a model of the Qwen-VL family: others crop or tile")
+    check_inputs(inputs)
     grids = [
         grid
         for name in ("image_grid_thw", "video_grid_thw")

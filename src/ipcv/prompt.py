@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ def read_prompt(inputs: Sequence[str] | None) -> tuple[list[Media], str]:
         raise ValueError("give at least one image or video, then the question")
     if not question.strip():
         raise ValueError("the question is empty")
+    if os.path.isfile(question):  # unlike Path.is_file, takes a text of any length
+        raise ValueError(f"the question is missing: the last argument, {question}, is a file")
     return [_load(Path(file)) for file in files], question
 
 

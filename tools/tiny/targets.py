@@ -34,7 +34,7 @@ CLASSES = {
     "colour": (len(COLOURS), 1, 0.5),
     "digits": (NO_DIGIT + 1, DIGITS, 1.5),
     "word": (len(WORDS), 1, 1.0),
-    "same": (4, 2, 0.5),
+    "same": (4, 2, 3.0),
 }
 _RELATIONS = 4 * _ATTRIBUTES  # left, right, above, below x colours and shapes
 _WIDTHS = [width * times for width, times, _ in CLASSES.values()] + [2, _RELATIONS]

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
         status = app(arguments, standalone_mode=False)
     except TyperException as error:
         status = _fail(error.format_message(), error.exit_code)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         status = _fail(str(error), 1)
     except typer.Abort:
         status = 130

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from ipcv.cli.report import Report
 from ipcv.cli.settings import check_settings, language_settings, parse_pairs
 from ipcv.config import IPCV
-from ipcv.overlay import check_target, draw_overlay
+from ipcv.overlay import check_inputs, check_target, draw_overlay
 from ipcv.prompt import build_inputs, read_prompt
 
 Option = typer.Option
@@ -70,6 +70,8 @@ def run(
     }
     options = parse_pairs(language_option or [])
     check_settings(given, language, options)
+    if not compress and (given or language != "none"):
+        raise ValueError("--no-compress leaves nothing for settings to apply to")
     check_target(save_overlay, compress)
     media, question = read_prompt(inputs)
 
@@ -93,6 +95,8 @@ def run(
     elif not compare:
         del variants["uncompressed"]
     prompt = build_inputs(loaded, processor, media, question)
+    if save_overlay is not None:
+        check_inputs(prompt)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("running", total=len(variants) * (REPETITIONS + 1))
         measured = run_variants(
@@ -104,10 +108,10 @@ def run(
             on_step=lambda: progress.advance(task),
         )
     runs = dict(zip(variants, measured, strict=True))
-    if save_overlay is not None:
-        draw_overlay(media, prompt, runs["compressed"].calls).save(save_overlay)
     report = Report(name, question, settings, runs)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
         Console().print(report.to_table())
+    if save_overlay is not None:
+        draw_overlay(media, prompt, runs["compressed"].calls).save(save_overlay)

@@ -39,7 +39,7 @@ PHOTOS = (
 )
 
 _SUPERSAMPLE = 3
-_NEEDS_EXTRA = 'drawing scenes needs {}: pip install "ipcv[eval]"'
+_NEEDS_EXTRA = "drawing scenes needs {0}: pip install {0}"
 
 
 @lru_cache(maxsize=1)
