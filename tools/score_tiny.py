@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from PIL import Image
 from rich.progress import Progress
+from torch import Tensor, nn
 
 import ipcv
 from ipcv.bench.compare import Variant
@@ -69,6 +71,31 @@ def table_rows(model: Any) -> dict[str, Row]:
     for side in SIDES:
         rows[f"downsampled to {side} px"] = Row(Variant(), shrink_to(side))
     return rows
+
+
+@contextmanager
+def encoding_once(encoder: nn.Module) -> Iterator[None]:
+    """Encode one image of each call and repeat the result: all prompts of a call share theirs.
+
+    That changes no number, for what an image gives does not depend on the others in its call.
+    """
+    copies: list[int] = []
+
+    def keep_first(_: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> Any:
+        pixels, grid = args[0], kwargs["grid_thw"]
+        copies.append(len(grid))
+        return (pixels[: len(pixels) // len(grid)],), kwargs | {"grid_thw": grid[:1]}
+
+    def repeat(_: Any, args: Any, output: Any) -> None:
+        output.pooler_output = output.pooler_output.repeat(copies.pop(), 1)
+
+    before = encoder.register_forward_pre_hook(keep_first, with_kwargs=True, prepend=True)
+    after = encoder.register_forward_hook(repeat)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
 
 
 def encoder_cost(
@@ -122,7 +149,7 @@ def score(
             if name in scored:
                 continue
             task = progress.add_task(name, total=len(scenes))
-            with row.variant.applied(model):
+            with row.variant.applied(model), encoding_once(adapter_for(model).encoder):
                 result = evaluate(
                     model,
                     processor,

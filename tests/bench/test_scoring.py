@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+import ipcv
+from ipcv.bench.scenes import draw_scene
+from ipcv.bench.suite import ask
+from ipcv.encoders.registry import adapter_for
+from ipcv.loading import load
+from score_tiny import encoding_once
+
+
+@pytest.mark.parametrize("ratio", [0, 0.65])
+def test_encoding_once_changes_no_answer(checkpoint: Path, ratio: float) -> None:
+    model, processor = load(checkpoint)
+    image = draw_scene(0, (168, 112)).image
+    questions = ["What is it?", "Is there a red circle in the picture?", "Why?"]
+    with ipcv.compress(model, ipcv.IPCV(prune_layer=1, reduction_ratio=ratio)):
+        expected = ask(model, processor, image, questions)
+        with encoding_once(adapter_for(model).encoder):
+            assert ask(model, processor, image, questions) == expected
+        assert ask(model, processor, image, questions) == expected
