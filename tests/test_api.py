@@ -72,13 +72,56 @@ def test_modules_that_hold_nothing():
         ipcv.compress(nn.Linear(1, 1), language=LANGUAGE)
 
 
+def test_stale_handle_does_not_disarm_the_guard():
+    model = build("qwen2_vl")
+    stale = ipcv.compress(model, VISION, LANGUAGE)
+    stale.remove()
+    with ipcv.compress(model, VISION, LANGUAGE):
+        stale.remove()
+        with pytest.raises(RuntimeError, match="compressed already"):
+            ipcv.compress(model, VISION)
+        with pytest.raises(RuntimeError, match="compressed already"):
+            ipcv.compress(model, language=LANGUAGE)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_handles_are_removed_in_any_order(order):
+    model = build("internvl")
+    before = {path: set(vars(module)) for path, module in model.named_modules()}
+    handles = [ipcv.compress(model, VISION), ipcv.compress(model, language=LANGUAGE)]
+    for handle in handles[::order]:
+        handle.remove()
+    assert {path: set(vars(module)) for path, module in model.named_modules()} == before
+
+
+@pytest.mark.parametrize("method", ["generate", "forward"])
+def test_wrappers_of_others_survive_removal(method):
+    model, prompt = build("internvl"), inputs("internvl", [["large"]])
+    with torch.no_grad():
+        expected = model(**prompt).logits
+        handle = ipcv.compress(model, VISION, LANGUAGE)
+        inner = getattr(model, method)
+
+        def wrapper(*args, **kwargs):
+            return inner(*args, **kwargs)
+
+        setattr(model, method, wrapper)
+        handle.remove()
+        assert vars(model).pop(method) is wrapper
+        if method == "forward":
+            assert torch.equal(inner(**prompt).logits, expected)
+
+
 def test_inner_model():
     model, prompt = build("internvl"), inputs("internvl", [["large"]])
     with torch.no_grad():
-        with ipcv.compress(model.model, VISION, LANGUAGE):
+        with ipcv.compress(model.model, VISION):
             inner = model.model(**prompt).last_hidden_state
-        with ipcv.compress(model, VISION, LANGUAGE):
+        with ipcv.compress(model, VISION):
             assert torch.equal(model.model(**prompt).last_hidden_state, inner)
+    with pytest.raises(ValueError, match="pass the full model"):
+        ipcv.compress(model.model, VISION, LANGUAGE)
+    assert ipcv.preset(model.model).language is None
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -44,7 +44,8 @@ class CompressionHandle:
 
     def remove(self) -> None:
         """Restore the untouched model. Removing again does nothing."""
-        for engine in self._engines:
+        engines, self._engines = self._engines, ()
+        for engine in reversed(engines):
             engine.detach()
             _compressed.discard(_target(engine))
 
@@ -98,7 +99,7 @@ def compress(
     if language is not None:
         decoder = find_decoder(model)
         check_method(language, decoder)
-        engines.append(DecoderEngine(decoder, language, stats, model))
+        engines.append(DecoderEngine(decoder, language, stats))
     if any(_target(engine) in _compressed for engine in engines):
         raise RuntimeError(
             "this model is compressed already: call remove() on its handle before compressing again"

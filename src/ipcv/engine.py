@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ipcv import ops
 from ipcv.config import IPCV
 from ipcv.encoders.base import Arguments, EncoderAdapter, TilesReader
+from ipcv.hooks import Hooks, Method, bind
 from ipcv.selection import Selection
 from ipcv.stats import EncoderCall, Stats
 
@@ -60,29 +62,25 @@ class Engine:
             method.prune_layer, min(depth, method.prune_layer + method.stabilization_layers)
         )
         self._signatures = [inspect.signature(block.forward) for block in adapter.blocks]
-        self._removers: list[Callable[[], None]] = []
+        self._hooks = Hooks()
 
     def attach(self) -> None:
         """Install the hooks."""
-        encoder, first = self.adapter.encoder, self.method.prune_layer
-        for source in self.adapter.tile_sources:
-            self._read_tiles(*source)
-        signature = inspect.signature(encoder.forward)
-        self._add(
-            encoder.register_forward_pre_hook(partial(self._open, signature), with_kwargs=True)
-        )
-        self._add(encoder.register_forward_hook(self._close, always_call=True))
+        first = self.method.prune_layer
+        for module, name, read in self.adapter.tile_sources:
+            self._hooks.surround(module, name, partial(self._tiles_known, read))
+        self._hooks.surround(self.adapter.encoder, "forward", self._opened)
         for index in range(first - 1, self._last + 1):
             block = self.adapter.blocks[index]
             before = self._remember if index < first else self._before_block
-            self._add(
+            self._hooks.add(
                 block.register_forward_pre_hook(
                     partial(before, index), with_kwargs=True, prepend=index >= first
                 )
             )
             if index >= first:
                 # Ahead of the hooks that capture outputs: those must see what this one returns.
-                self._add(
+                self._hooks.add(
                     block.register_forward_hook(partial(self._after_block, index), prepend=True)
                 )
         for index in self._stabilized:
@@ -90,11 +88,7 @@ class Engine:
 
     def detach(self) -> None:
         """Leave the encoder as it was found."""
-        while self._removers:
-            self._removers.pop()()
-
-    def _add(self, hook: Any) -> None:
-        self._removers.append(hook.remove)
+        self._hooks.remove()
 
     @property
     def _call(self) -> _Call | None:
@@ -104,52 +98,31 @@ class Engine:
     def _tiles(self) -> Sequence[int]:
         return getattr(self._local, "tiles", ())
 
-    def _replace(self, module: nn.Module, name: str, function: Callable[..., Any]) -> None:
-        """Put `function` in the place of a method, until `detach`."""
-        found = vars(module).get(name)
+    @contextmanager
+    def _tiles_known(self, read: TilesReader, arguments: Arguments) -> Iterator[None]:
+        """Know, while a model around the encoder runs, which tiles make up an image."""
+        before, self._local.tiles = self._tiles, read(arguments)
+        try:
+            yield
+        finally:
+            self._local.tiles = before
 
-        def restore() -> None:
-            if vars(module).get(name) is not function:
-                return  # wrapped since by somebody else; without its hooks it does nothing
-            if found is None:
-                delattr(module, name)
-            else:
-                setattr(module, name, found)
-
-        setattr(module, name, function)
-        self._removers.append(restore)
-
-    def _read_tiles(self, module: nn.Module, name: str, read: TilesReader) -> None:
-        """Know, while this method runs, which tiles make up an image."""
-        original = getattr(module, name)
-        signature = inspect.signature(original)
-
-        @wraps(original)
-        def method(*args: Any, **kwargs: Any) -> Any:
-            before = self._tiles
-            self._local.tiles = read(bind(signature, args, kwargs))
-            try:
-                return original(*args, **kwargs)
-            finally:
-                self._local.tiles = before
-
-        self._replace(module, name, method)
-
-    def _open(
-        self, signature: inspect.Signature, encoder: nn.Module, args: Any, kwargs: Arguments
-    ) -> None:
-        if encoder.training and getattr(self.adapter.blocks[0], "gradient_checkpointing", False):
+    @contextmanager
+    def _opened(self, arguments: Arguments) -> Iterator[None]:
+        """The state of one forward of the encoder, while it runs."""
+        is_checkpointed = getattr(self.adapter.blocks[0], "gradient_checkpointing", False)
+        if self.adapter.encoder.training and is_checkpointed:
             raise RuntimeError(
                 "a compressed encoder cannot be trained with gradient checkpointing, which runs "
                 "single blocks again: call eval(), or disable one of the two"
             )
-        arguments = bind(signature, args, kwargs)
         full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
         context = self.adapter.open(arguments, self._tiles)
         self._local.call = _Call(context, full_outputs)
-
-    def _close(self, encoder: nn.Module, args: Any, output: Any) -> None:
-        self._local.call = None
+        try:
+            yield
+        finally:
+            self._local.call = None
 
     def _remember(self, index: int, block: nn.Module, args: Any, kwargs: Arguments) -> None:
         if self._call is not None:
@@ -219,36 +192,26 @@ class Engine:
         """Let kept rows attend all rows in this block; only kept rows ask (section 3.3)."""
         block = self.adapter.blocks[index]
         attention, norm = self.adapter.attention(block), self.adapter.norm(block)
-        original = attention.forward
 
-        @wraps(original)
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            call = self._call
-            if call is None or call.selection is None or call.kept is None:
-                return original(*args, **kwargs)
-            queries, selection = args[0] if args else kwargs["hidden_states"], call.selection
-            selection.to(queries.device)  # an offloading block moves its inputs after our hook
-            if call.full is None:
-                removed = selection.reconstruct(call.kept.to(queries.device))
-            else:
-                removed = call.full.to(queries.device)[selection.removed]
-            rows = selection.merge(self.adapter.unpack(queries, selection), norm(removed))
-            keys = self.adapter.like(rows, queries)
-            arguments = on_device(call.arguments, queries.device)
-            return self.adapter.attend(attention, queries, keys, arguments, selection)
+        def make(original: Method) -> Method:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                call = self._call
+                if call is None or call.selection is None or call.kept is None:
+                    return original(*args, **kwargs)
+                queries, selection = args[0] if args else kwargs["hidden_states"], call.selection
+                selection.to(queries.device)  # an offloading block moves its inputs after our hook
+                if call.full is None:
+                    removed = selection.reconstruct(call.kept.to(queries.device))
+                else:
+                    removed = call.full.to(queries.device)[selection.removed]
+                rows = selection.merge(self.adapter.unpack(queries, selection), norm(removed))
+                keys = self.adapter.like(rows, queries)
+                arguments = on_device(call.arguments, queries.device)
+                return self.adapter.attend(attention, queries, keys, arguments, selection)
 
-        self._replace(attention, "forward", forward)
+            return forward
 
-
-def bind(signature: inspect.Signature, args: Any, kwargs: Arguments) -> Arguments:
-    """All arguments of a call by name, those in `**kwargs` too."""
-    arguments: Arguments = {}
-    for name, value in signature.bind(*args, **kwargs).arguments.items():
-        if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-            arguments |= value
-        else:
-            arguments[name] = value
-    return arguments
+        self._hooks.replace(attention, "forward", make)
 
 
 def on_device(arguments: Arguments, device: torch.device) -> Arguments:

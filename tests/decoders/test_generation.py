@@ -1,6 +1,7 @@
 """Ways to generate: chats with a reused cache, beams, sampling, drafts; and what is refused."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from accelerate import cpu_offload
 from tests.decoders.masked import dropped_columns, masked
 from tests.decoders.test_matrix import CASES, METHODS, STEPS, close, generate
 from tests.decoders.tiny import DEPTH, NAMES, build, inputs
-from transformers import AttentionInterface, DynamicCache, StaticCache
+from transformers import AttentionInterface, DynamicCache, GenerationConfig, StaticCache
 from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask
 
 import ipcv
@@ -255,23 +256,47 @@ def test_both_sides():
     close(logits, expected)
 
 
-def test_state_does_not_survive_an_exception():
-    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["one-image"])
-    with torch.no_grad(), ipcv.compress(model, language=LANGUAGE):
-        expected = model(**prompt).logits
-        hook = model.model.language_model.layers[3].register_forward_pre_hook(interrupt)
-        with pytest.raises(Interrupted):
-            model(**prompt)
-        hook.remove()
-        assert torch.equal(model(**prompt).logits, expected)
-
-
 class Interrupted(Exception):  # noqa: N818
     pass
 
 
-def interrupt(*args):
-    raise Interrupted
+def interrupt(*args, error=Interrupted):
+    raise error
+
+
+@pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt])
+def test_state_does_not_survive_an_exception(error):
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["one-image"])
+    vision, decoder = ipcv.IPCV(prune_layer=1), model.model.language_model
+    embeddings = torch.randn(*prompt["input_ids"].shape, decoder.config.hidden_size)
+    with torch.no_grad():
+        untouched = decoder(inputs_embeds=embeddings).last_hidden_state
+        with ipcv.compress(model, vision, language=LANGUAGE):
+            expected = model(**prompt).logits
+            for block in (decoder.layers[3], model.model.visual.blocks[3]):
+                hook = block.register_forward_pre_hook(partial(interrupt, error=error))
+                with pytest.raises(error):
+                    model.generate(**prompt, max_new_tokens=1)
+                hook.remove()
+                inner = decoder(inputs_embeds=embeddings).last_hidden_state
+                assert torch.equal(inner, untouched)
+                assert torch.equal(model(**prompt).logits, expected)
+
+
+def test_logits_that_are_asked_for_do_not_matter():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["two-images"])
+    with torch.no_grad(), ipcv.compress(model, language=LANGUAGE):
+        expected = model(**prompt).logits[:, -3:]
+        close(model(**prompt, logits_to_keep=3).logits, expected)
+
+
+def test_drafts_are_counted_inside_other_models():
+    model, prompt = build("qwen2_vl"), repetitive(inputs("qwen2_vl", CASES["two-images"]))
+    options = {"prompt_lookup_num_tokens": 3, "max_matching_ngram_size": 1}
+    with ipcv.compress(torch.nn.ModuleDict({"inner": model}), language=LANGUAGE):
+        expected, _ = generate(model, prompt)
+        output, _ = generate(model, prompt, **options)
+    assert output.sequences.tolist() == expected.sequences.tolist()
 
 
 def test_copied_cache_starts_several_answers():
@@ -314,6 +339,10 @@ class TestRefused:
         with pytest.raises(ValueError, match="StaticLayer"):
             model.generate(**prompt, cache_implementation="static", max_new_tokens=2)
 
+    def test_other_cache(self, model, prompt):
+        with pytest.raises(ValueError, match="this one has tuple"):
+            model(**prompt, past_key_values=((torch.zeros(1, 2, 1, 8),) * 2,) * DEPTH)
+
     def test_compiled(self, model, prompt):
         compiled = torch.compile(model, backend="eager")
         with pytest.raises(RuntimeError, match=r"torch\.compile"):
@@ -327,6 +356,9 @@ class TestRefused:
     def test_chunked_prefill(self, model, prompt):
         with pytest.raises(RuntimeError, match="prefill_chunk_size"):
             model.generate(**prompt, prefill_chunk_size=4)
+        config, media = GenerationConfig(prefill_chunk_size=4), dict(prompt)
+        with pytest.raises(RuntimeError, match="prefill_chunk_size"):
+            model.generate(media.pop("input_ids"), config, **media)
         model.generation_config.prefill_chunk_size = 4
         with pytest.raises(RuntimeError, match="prefill_chunk_size"):
             model.generate(**prompt)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import torch
@@ -76,12 +74,11 @@ def _check_cache(cache: Any) -> None:
     if cache is None:
         return
     allowed = (*SUPPORTED_LAYERS, PrunedLayer)
-    refused = {type(layer).__name__ for layer in cache.layers if type(layer) not in allowed}
-    if not isinstance(cache, Cache) or refused:
-        what = " and ".join(sorted(refused)) or type(cache).__name__
+    layers = cache.layers if isinstance(cache, Cache) else [cache]
+    if refused := {type(layer).__name__ for layer in layers if type(layer) not in allowed}:
         raise ValueError(
             f"language-side compression needs a DynamicCache that can hold fewer tokens in some "
-            f"layers; this one has {what}"
+            f"layers; this one has {' and '.join(sorted(refused))}"
         )
 
 
@@ -112,29 +109,15 @@ def check_images(layout: Layout) -> None:
             )
 
 
-def refuse_chunked_prefill(model: Any) -> Callable[[], None]:
-    """Let `model.generate` raise where it is asked to; returns what undoes that.
+def check_generate(generator: Any, arguments: dict[str, Any]) -> None:
+    """Raise `RuntimeError` where `generate` is asked for chunked prefill.
 
-    Its forward cannot tell a chunk of a prompt from a turn of a chat.
+    The forward cannot tell a chunk of a prompt from a turn of a chat.
     """
-    original, is_wrapped = model.generate, "generate" in vars(model)
-
-    @wraps(original)
-    def generate(*args: Any, **kwargs: Any) -> Any:
-        configs = kwargs.get("generation_config"), getattr(model, "generation_config", None)
-        sizes = [getattr(config, "prefill_chunk_size", None) for config in configs]
-        if kwargs.get("prefill_chunk_size") is not None or any(sizes):
-            raise RuntimeError(
-                "language-side compression needs the whole prompt at once: "
-                "generate without prefill_chunk_size"
-            )
-        return original(*args, **kwargs)
-
-    def restore() -> None:
-        if is_wrapped:
-            model.generate = original
-        else:
-            del model.generate
-
-    model.generate = generate
-    return restore
+    configs = arguments.get("generation_config"), getattr(generator, "generation_config", None)
+    sizes = [getattr(config, "prefill_chunk_size", None) for config in configs]
+    if arguments.get("prefill_chunk_size") is not None or any(sizes):
+        raise RuntimeError(
+            "language-side compression needs the whole prompt at once: "
+            "generate without prefill_chunk_size"
+        )

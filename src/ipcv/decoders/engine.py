@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from ipcv.decoders.layout import PADDING, TEXT, Layout
 from ipcv.decoders.masks import causal_mask, pick_mask
 from ipcv.decoders.method import LanguageMethod, Prompt
 from ipcv.decoders.registry import Decoder
-from ipcv.engine import bind
+from ipcv.hooks import Hooks, bind
 from ipcv.stats import Prefill, Stats
 
 Arguments = dict[str, Any]
@@ -77,69 +78,79 @@ class DecoderEngine:
         decoder: the language model and the model around it.
         method: the settings, already checked against the decoder.
         stats: receives one record per prefill with images.
-        model: what the user calls: the decoder's owner, or a model around it.
     """
 
-    def __init__(
-        self, decoder: Decoder, method: LanguageMethod, stats: Stats, model: nn.Module
-    ) -> None:
-        self.decoder, self.method, self.stats, self.model = decoder, method, stats, model
+    def __init__(self, decoder: Decoder, method: LanguageMethod, stats: Stats) -> None:
+        self.decoder, self.method, self.stats = decoder, method, stats
         self.layers = decoder.layers
         self.first = method.prune_layers[0]
         self._signatures = [inspect.signature(layer.forward) for layer in self.layers]
-        self._owner_signature = inspect.signature(decoder.owner.forward)
         self._local = threading.local()
-        self._removers: list[Callable[[], None]] = []
+        self._hooks = Hooks()
 
     def attach(self) -> None:
         """Install the hooks."""
-        model, owner = self.model, self.decoder.owner
-        if model is not owner and "logits_to_keep" in inspect.signature(model.forward).parameters:
-            self._add(model.register_forward_pre_hook(self._count_drafts, with_kwargs=True))
-            self._add(model.register_forward_hook(self._forget_drafts, always_call=True))
-        if hasattr(model, "generate"):
-            self._removers.append(checks.refuse_chunked_prefill(model))
-        self._add(owner.register_forward_pre_hook(self._open, with_kwargs=True, prepend=True))
-        self._add(owner.register_forward_hook(self._close, always_call=True))
+        generator = self.decoder.generator
+        self._hooks.surround(self.decoder.owner, "forward", self._opened)
+        self._hooks.surround(generator, "forward", self._drafts_counted)
+        self._hooks.surround(generator, "generate", self._generating)
         for index in range(self.first - 1, len(self.layers)):
             hook = partial(self._before_layer, index)
-            self._add(
+            self._hooks.add(
                 self.layers[index].register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
             )
         # Ahead of the hooks that capture outputs: those must see what this one returns.
-        self._add(self.layers[-1].register_forward_hook(self._after_last, prepend=True))
+        self._hooks.add(self.layers[-1].register_forward_hook(self._after_last, prepend=True))
 
     def detach(self) -> None:
         """Leave the model as it was found."""
-        while self._removers:
-            self._removers.pop()()
-
-    def _add(self, hook: Any) -> None:
-        self._removers.append(hook.remove)
+        self._hooks.remove()
 
     @property
     def _call(self) -> _Call | None:
         return getattr(self._local, "call", None)
 
-    def _count_drafts(self, model: nn.Module, args: Any, kwargs: Arguments) -> None:
-        """Where logits of several last tokens are asked for, all but the first are no prompt."""
-        asked = kwargs.get("logits_to_keep")
-        self._local.drafts = max(0, asked - 1) if isinstance(asked, int) else 0
+    @property
+    def _is_generating(self) -> bool:
+        return getattr(self._local, "is_generating", False)
 
-    def _forget_drafts(self, model: nn.Module, args: Any, output: Any) -> None:
-        self._local.drafts = 0
+    @contextmanager
+    def _generating(self, arguments: Arguments) -> Iterator[None]:
+        """Know that `generate` runs."""
+        checks.check_generate(self.decoder.generator, arguments)
+        before, self._local.is_generating = self._is_generating, True
+        try:
+            yield
+        finally:
+            self._local.is_generating = before
 
-    def _open(self, owner: nn.Module, args: Any, kwargs: Arguments) -> None:
-        arguments = bind(self._owner_signature, args, kwargs)
+    @contextmanager
+    def _drafts_counted(self, arguments: Arguments) -> Iterator[None]:
+        """Where `generate` asks for logits of several tokens, all but the first are no prompt."""
+        asked, is_generating = arguments.get("logits_to_keep"), self._is_generating
+        self._local.drafts = max(0, asked - 1) if is_generating and isinstance(asked, int) else 0
+        try:
+            yield
+        finally:
+            self._local.drafts = 0
+
+    @contextmanager
+    def _opened(self, arguments: Arguments) -> Iterator[None]:
+        """The state of one forward of the multimodal model, while it runs."""
         checks.check_call(self.decoder, self.first, arguments)
         tokens = arguments.get("input_ids")
         if tokens is None:
             tokens = arguments["inputs_embeds"]
-        self._local.call = call = _Call(length=tokens.shape[1])
+        call = _Call(length=tokens.shape[1])
         if (cache := arguments.get("past_key_values")) is not None:
             call.past = cache.get_seq_length()
         if call.length > 1:
             self._find_images(call, tokens, arguments)
+        self._local.call = call
+        try:
+            yield
+        finally:
+            self._local.call = None
 
     def _find_images(self, call: _Call, input_ids: Tensor, arguments: Arguments) -> None:
         """Waits for the device once: the shapes behind the pruning depend on the images."""
@@ -160,9 +171,6 @@ class DecoderEngine:
         if layout.drafts:
             kinds[:, -layout.drafts :] = PADDING - 1
         call.layout, call.kinds, call.stages = layout, kinds, {0: (layout, None)}
-
-    def _close(self, owner: nn.Module, args: Any, output: Any) -> None:
-        self._local.call = None
 
     def _before_layer(
         self, index: int, layer: nn.Module, args: Any, kwargs: Arguments

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationMixin
 
 DECODERS = (
     "Qwen2VLTextModel",
@@ -49,10 +50,12 @@ class Decoder:
     """A language model inside a multimodal one.
 
     Attributes:
-        owner: the multimodal model, whose forward gets the token ids.
+        generator: the full model, which generates.
+        owner: the multimodal model in it, whose forward gets the token ids and the pixels.
         model: the language model, a stack of layers.
     """
 
+    generator: nn.Module
     owner: nn.Module
     model: nn.Module
 
@@ -139,7 +142,8 @@ def find_decoder(model: nn.Module) -> Decoder:
     """The language model inside `model`, which must be multimodal.
 
     Raises:
-        ValueError: there is none, or it is of a class that is not supported.
+        ValueError: there is none, it is of a class that is not supported, or `model` is only the
+            inner part of a full model.
     """
     found = set()
     for owner in model.modules():
@@ -148,12 +152,23 @@ def find_decoder(model: nn.Module) -> Decoder:
             if not isinstance(inner, nn.Module) or not hasattr(inner, "layers"):
                 continue
             if _is_supported(inner) and hasattr(owner, "config"):
-                return Decoder(owner, inner)
+                return Decoder(_generator(model, owner), owner, inner)
             found.add(type(inner).__name__)
     what = f"its {' and '.join(sorted(found))}" if found else "this model, which holds none"
     raise ValueError(
         f"the language side of {type(model).__name__} cannot be compressed: supported language "
         f"models of multimodal ones are {', '.join(DECODERS)}, not {what}"
+    )
+
+
+def _generator(model: nn.Module, owner: nn.Module) -> nn.Module:
+    for module in model.modules():
+        generates = isinstance(module, GenerationMixin)
+        if generates and any(owner is part for part in module.modules()):
+            return module
+    raise ValueError(
+        f"the language side of {type(model).__name__} cannot be compressed on its own, as it does "
+        "not see how the full model generates: pass the full model, which has generate()"
     )
 
 
