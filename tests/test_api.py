@@ -18,11 +18,15 @@ VISION, LANGUAGE = ipcv.IPCV(prune_layer=1), ipcv.FastV(prune_layer=2)
 def test_each_side_alone_and_both(vision, language):
     model, prompt = build("qwen2_vl"), inputs("qwen2_vl", [["large"]])
     with torch.no_grad(), ipcv.compress(model, vision=vision, language=language) as handle:
+        assert not handle.stats
+        with pytest.raises(RuntimeError):
+            handle.kept_indices  # noqa: B018
         model(**prompt)
+        assert handle.stats
         assert len(handle.stats.calls) == (vision is not None)
         assert len(handle.stats.prefills) == (language is not None)
         if vision is None:
-            with pytest.raises(RuntimeError, match="compressed encoder"):
+            with pytest.raises(RuntimeError, match="vision encoder is not compressed"):
                 handle.kept_indices  # noqa: B018
         else:
             assert [len(kept) for kept in handle.kept_indices] == [16]

@@ -199,6 +199,21 @@ def test_kept_indices_are_in_the_order_of_the_pixels():
         hook.remove()
 
 
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "internvl"])
+def test_stats_are_per_item_where_all_items_compete(name):
+    model, inputs = copy(name)
+    counts = []
+    for scope in ("item", "batch"):
+        with ipcv.compress(model, ipcv.IPCV(1, 0.5, 2, 3, scope)) as handle:
+            model(**inputs)
+        (call,), kept = handle.stats.calls, handle.kept_indices
+        assert [len(indices) for indices in kept] == [item.kept for item in call.items]
+        assert all(i.max() < item.patches for i, item in zip(kept, call.items, strict=True))
+        counts.append(([item.patches for item in call.items], sum(map(len, kept))))
+    assert len(counts[0][0]) == 2
+    assert counts[0] == counts[1]
+
+
 def flash(module, query, key, value, attention_mask, scaling, cu_seq_lens_q=None, **kwargs):
     """Stands for flash attention: packed segments, or a mask `(B, keys)` for as many queries."""
     if cu_seq_lens_q is None and attention_mask is not None:

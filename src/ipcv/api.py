@@ -30,15 +30,24 @@ class CompressionHandle:
 
     def __init__(self, engines: Sequence[Engine | DecoderEngine], stats: Stats) -> None:
         self._engines, self.stats = engines, stats
+        self._has_vision = any(isinstance(engine, Engine) for engine in engines)
 
     @property
     def kept_indices(self) -> list[Tensor]:
         """Per item of the latest encoder call, its kept patches in the encoder's input order.
 
+        The images and the videos of one prompt are two calls, of which this is the later one;
+        `stats` has them all.
+
         Int64 `(kept,)` on the CPU. Reading it waits for the device. Raises `RuntimeError` before
-        the first call.
+        the first call, and where only the language model is compressed: `kept_indices` of
+        `stats.prefills` are the tokens that it kept.
         """
-        if not len(self.stats):
+        if not self._has_vision:
+            raise RuntimeError(
+                "the vision encoder is not compressed: see stats.prefills for the kept tokens"
+            )
+        if not self.stats.calls:
             raise RuntimeError("no image or video has gone through the compressed encoder yet")
         return self.stats.calls[-1].kept_indices
 
@@ -70,9 +79,14 @@ def compress(
     removed. The vision encoder returns as many tokens as before. The language model runs its first
     layers on all tokens, the others on those that are left; decoding works as ever.
 
+    What is asked for besides the answer shows the pruning. Attention maps (`output_attentions`) of
+    pruned blocks have the rows and columns of the tokens that queried and were attended there. With
+    `language`, `output_hidden_states` are shorter between the pruning and the last layer, and the
+    states and logits at positions of dropped tokens mean nothing.
+
     Args:
-        model: a supported `transformers` model: the full one, its inner model, or, with `vision`
-            alone, a bare encoder.
+        model: a supported `transformers` model: the full one or, with `vision` alone, also its
+            inner model or a bare encoder.
         vision: settings for the vision encoder; `ipcv.preset(model).vision` are the published ones.
         language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
             `ipcv.RandomDrop`.

@@ -168,15 +168,15 @@ class Engine:
         """Choose the rows to keep and prepare the rebuilding of the others (sections 3.1, 3.2)."""
         assert call.previous is not None
         rows = self.adapter.rows(hidden_states)
-        layout = self.adapter.layout(call.context, hidden_states)
-        if self.method.scope == "batch":
-            layout = layout.merged()
+        items = self.adapter.layout(call.context, hidden_states)
+        layout = items.merged() if self.method.scope == "batch" else items
         counts = layout.keep_counts(self.method.reduction_ratio)
         scores = layout.rank(ops.feature_difference(call.previous.to(rows.device), rows))
         call.previous = None
         kept, removed = ops.select_top(scores, layout.group_lengths, counts)
         blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
-        self.stats.add(EncoderCall(layout, tuple(counts), kept, *blocks))
+        known = tuple(counts) if layout.group_lengths == items.group_lengths else None
+        self.stats.add(EncoderCall(items, known, kept, *blocks))
         if counts == layout.filled_lengths:
             return
         kept_lengths = layout.per_item(counts)

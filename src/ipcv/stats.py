@@ -40,21 +40,35 @@ class EncoderCall:
 
     Attributes:
         layout: its items and groups.
-        counts: rows kept per group.
+        known_counts: rows kept per group, where the settings tell; `None` where all items competed.
         kept_rows: `(K,)` the kept rows, ascending, on the encoder's device.
         depth, prune_layer, stabilized: blocks in all, before pruning, and with stabilization.
     """
 
     layout: Layout
-    counts: tuple[int, ...]
+    known_counts: tuple[int, ...] | None
     kept_rows: Tensor
     depth: int
     prune_layer: int
     stabilized: int
 
     @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Rows kept per group. Reading it waits for the device where all items competed."""
+        if self.known_counts is not None:
+            return self.known_counts
+        groups = self._is_kept.split(list(self.layout.group_lengths))
+        return tuple(int(group.sum()) for group in groups)
+
+    @cached_property
+    def _is_kept(self) -> Tensor:
+        """`(N,)` bool on the CPU."""
+        is_kept = torch.zeros(sum(self.layout.item_lengths), dtype=torch.bool)
+        return is_kept.index_fill_(0, self.kept_rows.cpu(), True)
+
+    @cached_property
     def items(self) -> tuple[ItemStats, ...]:
-        """Host integers only."""
+        """One per image or video. Waits for the device where `counts` does."""
         layout = self.layout
         fixed = layout.per_item([layout.protected] * len(self.counts))
         filled, kept = layout.per_item(layout.filled_lengths), layout.per_item(self.counts)
@@ -79,9 +93,7 @@ class EncoderCall:
         Reading it waits for the device. Int64 on the CPU; protected tokens are not counted, padding
         is.
         """
-        layout = self.layout
-        kept = torch.zeros(sum(layout.item_lengths), dtype=torch.bool)
-        kept[self.kept_rows.cpu()] = True
+        layout, kept = self.layout, self._is_kept
         if layout.order is not None:
             kept = torch.empty_like(kept).index_copy_(0, layout.order().cpu(), kept)
         patches = [group[layout.protected :] for group in kept.split(list(layout.group_lengths))]
@@ -177,10 +189,13 @@ class Stats:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def __bool__(self) -> bool:
+        return bool(self._calls or self._prefills)
+
     def __str__(self) -> str:
         tables = [self._encoder_table()] if self._calls else []
         tables += [self._prefill_table()] if self._prefills else []
-        return "\n\n".join(tables) or "no encoder call yet"
+        return "\n\n".join(tables) or "nothing was pruned yet"
 
     def _encoder_table(self) -> str:
         lines = [f"{'call':>4} {'item':>4} {'patches':>8} {'kept':>8}  patches per block"]
