@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-Arguments = dict[str, Any]
+from ipcv.encoders.base import Arguments
+
 Method = Callable[..., Any]
 
 

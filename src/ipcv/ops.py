@@ -1,14 +1,14 @@
 """Pure tensor functions of the method: scores, per-group selection, neighbours, reconstruction.
 
 Rows are the flattened tokens of one encoder call. Groups are consecutive runs of rows whose lengths
-are known on the host, so that no function here waits for the device.
+are known on the host, so that no function here waits for results of the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,16 @@ def feature_difference(before: Tensor, after: Tensor) -> Tensor:
     return torch.linalg.vector_norm(difference, dim=-1, dtype=torch.float32)  # type: ignore[no-any-return]
 
 
+def upload(
+    values: Tensor | Sequence[Any], device: torch.device, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Values on the host as a tensor on the device, which nobody waits for."""
+    tensor = torch.as_tensor(values, dtype=dtype)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # from other memory, the copy would wait
+    return tensor.to(device, non_blocking=True)
+
+
 def keep_count(length: int, reduction_ratio: float) -> int:
     """How many of `length` patches are kept: `int(length * (1 - ratio))`, but never none."""
     return max(1, int(length * (1 - reduction_ratio)))
@@ -51,14 +61,14 @@ def select_top(
         `kept (K,)` and `removed (N - K,)`, int64, ascending.
     """
     num_rows, num_kept, device = len(scores), sum(counts), scores.device
-    length = torch.tensor(lengths, device=device)
+    length = upload(lengths, device)
     group = torch.arange(len(lengths), device=device).repeat_interleave(
         length, output_size=num_rows
     )
     by_score = scores.argsort(descending=True, stable=True)
     by_group = by_score[group[by_score].argsort(stable=True)]
     rank = torch.arange(num_rows, device=device) - (length.cumsum(0) - length)[group]
-    is_kept = rank < torch.tensor(counts, device=device)[group]
+    is_kept = rank < upload(counts, device)[group]
     kept_first = torch.where(is_kept, by_group, by_group + num_rows).sort().values
     return kept_first[:num_kept], kept_first[num_kept:] - num_rows
 

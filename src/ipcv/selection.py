@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from ipcv import ops
-
-T = TypeVar("T")
+from ipcv.memo import Memo
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ class Layout:
 
 
 @dataclass
-class Selection:
-    """Which rows go on, and how to rebuild the others.
+class Selection(Memo):
+    """Which rows go on, and how to rebuild the others; and what blocks compute from that once.
 
     Attributes:
         layout: which rows belong together.
@@ -88,7 +86,6 @@ class Selection:
     kept: Tensor
     removed: Tensor
     reconstruct: ops.Reconstruction
-    _memo: dict[tuple[str, int], tuple[object, Any]] = field(default_factory=dict)
 
     def merge(self, kept: Tensor, removed: Tensor) -> Tensor:
         """All rows `(N, C)` in their original order."""
@@ -98,16 +95,9 @@ class Selection:
         """All rows `(N, C)`, the removed ones rebuilt from the kept ones `(K, C)`."""
         return self.merge(kept, self.reconstruct(kept))
 
-    def once(self, name: str, source: object, compute: Callable[[], T]) -> T:
-        """`compute()`, remembered for this encoder call by `name` and the identity of `source`."""
-        key = (name, id(source))
-        if key not in self._memo:
-            self._memo[key] = (source, compute())  # holding the source keeps its id its own
-        return cast(T, self._memo[key][1])
-
     def to(self, device: torch.device) -> None:
         """Follow a model whose blocks are split over devices."""
         if self.kept.device != device:
             self.kept, self.removed = self.kept.to(device), self.removed.to(device)
             self.reconstruct.to(device)
-            self._memo.clear()
+            self.forget()

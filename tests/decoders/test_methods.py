@@ -1,15 +1,23 @@
 """Every method against plain Python on what the untouched model computes."""
 
+from copy import deepcopy
+
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.decoders.test_matrix import CASES
 from tests.decoders.tiny import NAMES, VARIANTS, build, inputs
+from torch._subclasses import FakeTensorMode
 
 import ipcv
+from ipcv.decoders.cache import KeyRecorder
 from ipcv.decoders.dart import least_similar
+from ipcv.decoders.engine import DecoderEngine, _Call
+from ipcv.decoders.layout import Layout
 from ipcv.decoders.registry import find_decoder
+from ipcv.stats import Stats
 
 PROMPTS = CASES["mixed-batch"]
 
@@ -134,3 +142,24 @@ def test_dart_with_more_pivots_than_tokens(pivots):
     method = ipcv.DART(2, 0.5, image_pivots=pivots, text_pivots=pivots)
     counts = [len(kept) for kept in kept_by("qwen2_vl", method)]
     assert counts == ([1 + 2 * 3, 1 + 2 * 1, 1 + 2 * 3] if pivots == 1 else [12, 4, 12])
+
+
+@pytest.mark.parametrize("method", [ipcv.DART(2), ipcv.FastV(2), ipcv.V2Drop(((2, 0.5),))])
+def test_layers_on_several_devices(method):
+    """The layer before and the last norm are elsewhere; tensors without data check that."""
+    model = deepcopy(build("qwen2_vl"))
+    decoder = find_decoder(model)
+    add_hook_to_module(decoder.norm, AlignDevicesHook(execution_device="cpu"))
+    width, head_dim = decoder.config.hidden_size, decoder.layers[0].self_attn.head_dim
+    layout = Layout.of(torch.tensor([[0, 1, 1, 1, 1, 0, 0], [-1, 0, 1, 1, 1, 1, 0]]))
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        states = torch.empty(2, 7, width, device="lazy")
+        call = _Call(7, layout=layout, recorder=KeyRecorder(None))
+        call.recorder.keys = torch.empty(2, decoder.config.num_key_value_heads, 7, head_dim)
+        rotary = torch.empty(2, 7, head_dim, device="lazy")
+        call.previous = {"hidden_states": states.cpu(), "position_embeddings": (rotary, rotary)}
+        engine = DecoderEngine(decoder, method, Stats())
+        is_text = torch.empty(2, 7, dtype=torch.bool, device="lazy")
+        scores = method.scores(engine._prompt(call, 2, states, is_text))
+    assert scores.shape == (8,)
+    assert scores.device.type == "lazy"

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from ipcv import ops
 from ipcv.config import require_integer
 from ipcv.decoders.layout import Layout, Run
 from ipcv.decoders.method import LanguageMethod, Prompt
@@ -71,18 +72,18 @@ class DART(LanguageMethod):
         states = prompt.norm(prompt.hidden_states) if self.normalize else prompt.hidden_states
         images = _by_image(prompt.of_images(states), lengths)
         image_pivots, text_pivots = self._pivots(prompt)
-        rows = torch.tensor([run.row for run in prompt.layout.runs])[:, None].to(device)
+        rows = ops.upload([[run.row] for run in prompt.layout.runs], device)
         chosen = image_pivots[..., None].expand(-1, -1, images.shape[2])
         pivots = torch.cat([images.gather(1, chosen), states[rows, text_pivots]], dim=1)
         shares = [self._shares(run, image_pivots, text_pivots) for run in prompt.layout.runs]
         if not self.normalize:
             orders = self._published_orders(prompt.layout, image_pivots, text_pivots)
-            order = torch.tensor(orders).to(device)
+            order = ops.upload(orders, device)
             pivots = pivots.gather(1, order[..., None].expand_as(pivots))
             shares = [[share[i] for i in o] for share, o in zip(shares, orders, strict=True)]
         is_kept = least_similar(pivots, images, image_pivots, shares, lengths)
         tokens = [torch.arange(n) + i * images.shape[1] for i, n in enumerate(lengths)]
-        return is_kept.flatten()[torch.cat(tokens).to(device)].float()
+        return is_kept.flatten()[ops.upload(torch.cat(tokens), device)].float()
 
     def _pivots(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """Of image `r` the pivots `(R, I)`, counted from its first token, and the text's columns.
@@ -93,8 +94,8 @@ class DART(LanguageMethod):
         runs, device = prompt.layout.runs, prompt.hidden_states.device
         norms = prompt.keys.abs().sum(dim=(1, 3), dtype=torch.float32).to(device)
         image_norms = _by_image(prompt.of_images(norms), prompt.lengths, -torch.inf)
-        rows = torch.tensor([run.row for run in runs]).to(device)
-        ends = torch.tensor([run.start + run.length for run in runs]).to(device)
+        rows = ops.upload([run.row for run in runs], device)
+        ends = ops.upload([run.start + run.length for run in runs], device)
         columns = torch.arange(norms.shape[1], device=device)
         is_after = prompt.is_text[rows] & (columns >= ends[:, None])
         text_norms = norms[rows].masked_fill(~is_after, -torch.inf)
@@ -147,8 +148,8 @@ def least_similar(
         `(R, N)` bool.
     """
     device, most = images.device, max(map(max, shares))
-    share = torch.tensor(shares).to(device)
-    length = torch.tensor(lengths).to(device)
+    share = ops.upload(shares, device)
+    length = ops.upload(lengths, device)
     is_token = torch.arange(images.shape[1], device=device) < length[:, None]
     pivots, images = (F.normalize(x.float(), dim=-1) for x in (pivots, images))
     similarity = pivots @ images.transpose(1, 2)

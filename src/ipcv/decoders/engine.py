@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,15 @@ from ipcv.decoders.layout import PADDING, TEXT, Layout
 from ipcv.decoders.masks import causal_mask, pick_mask
 from ipcv.decoders.method import LanguageMethod, Prompt
 from ipcv.decoders.registry import Decoder
+from ipcv.encoders.base import Arguments
+from ipcv.engine import on_device
 from ipcv.hooks import Hooks, bind
+from ipcv.memo import Memo
 from ipcv.stats import Prefill, Stats
-
-Arguments = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass
-class _Call:
+class _Call(Memo):
     """State of one forward of the multimodal model.
 
     Attributes:
@@ -55,15 +55,6 @@ class _Call:
     past: int = 0
     stages: dict[int, tuple[Layout, Tensor | None]] = field(default_factory=dict)
     is_cached: bool = False
-    _memo: dict[tuple[Any, ...], tuple[object, Any]] = field(default_factory=dict)
-
-    def once(self, name: str, *sources: Any, compute: Callable[[], T]) -> T:
-        """`compute()`, remembered for this call by `name` and the identity of the sources."""
-        key = (name, *(x if isinstance(x, int) else id(x) for x in sources))
-        if key not in self._memo:
-            self._memo[key] = (sources, compute())  # holding the sources keeps their ids theirs
-        result: T = self._memo[key][1]
-        return result
 
 
 class DecoderEngine:
@@ -228,7 +219,7 @@ class DecoderEngine:
             previous=call.previous["hidden_states"].to(hidden_states.device),
             layout=call.layout,
             is_text=is_text,
-            norm=self.decoder.norm,
+            norm=lambda states: self.decoder.norm(states).to(states.device),
             all_keys=None if call.recorder is None else call.recorder.keys,
             attend=partial(self._attention, index - 1, call.previous, call.layout.last),
         )
@@ -238,8 +229,10 @@ class DecoderEngine:
     ) -> Tensor:
         """`(B, K)` fp32 attention of the tokens in columns `last`, in layer `index`."""
         layer: Any = self.layers[index]
-        hidden_states, mask = arguments["hidden_states"], arguments.get("attention_mask")
-        query = torch.tensor(last)[:, None].to(hidden_states.device)
+        names = "hidden_states", "attention_mask", "position_embeddings"
+        arguments = on_device({name: arguments.get(name) for name in names}, keys.device)
+        hidden_states, mask = arguments["hidden_states"], arguments["attention_mask"]
+        query = ops.upload([[column] for column in last], hidden_states.device)
         embeddings = tuple(_pick(x, query) for x in arguments["position_embeddings"])
         logits = self.decoder.attention_row(layer, _pick(hidden_states, query), embeddings, keys)
         if mask is not None and mask.ndim == 4:

@@ -45,7 +45,7 @@ class Prompt:
     @cached_property
     def positions(self) -> Tensor:
         """`(N,)` the image tokens as positions in `B * L`, on the device."""
-        return self.layout.image_positions().to(self.hidden_states.device, non_blocking=True)
+        return ops.upload(self.layout.image_positions(), self.hidden_states.device)
 
     @property
     def lengths(self) -> list[int]:
@@ -53,8 +53,8 @@ class Prompt:
         return [run.length for run in self.layout.runs]
 
     def of_images(self, values: Tensor) -> Tensor:
-        """The values `(B, L, ...)` of the image tokens: `(N, ...)`."""
-        return values.flatten(0, 1)[self.positions]
+        """The values `(B, L, ...)` of the image tokens: `(N, ...)`, where the input is."""
+        return values.to(self.hidden_states.device).flatten(0, 1)[self.positions]
 
     @property
     def keys(self) -> Tensor:

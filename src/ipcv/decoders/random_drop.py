@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ipcv import ops
 from ipcv.config import require_integer
 from ipcv.decoders.method import LanguageMethod, Prompt
 
@@ -39,7 +40,7 @@ class RandomDrop(LanguageMethod):
     def scores(self, prompt: Prompt) -> Tensor:
         """Uniform noise."""
         noise = [self._noise(run.length, run.ordinal) for run in prompt.layout.runs]
-        return torch.cat(noise).to(prompt.hidden_states.device, non_blocking=True)
+        return ops.upload(torch.cat(noise), prompt.hidden_states.device)
 
     def _noise(self, length: int, ordinal: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + ordinal)

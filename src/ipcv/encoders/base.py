@@ -138,7 +138,7 @@ def pruned_cu_seqlens(cu_seqlens: Tensor, selection: Selection) -> Tensor:
     return selection.once(
         "cu_seqlens",
         cu_seqlens,
-        lambda: torch.searchsorted(selection.kept, cu_seqlens.long()).to(cu_seqlens.dtype),
+        compute=lambda: torch.searchsorted(selection.kept, cu_seqlens.long()).to(cu_seqlens.dtype),
     )
 
 
@@ -150,6 +150,7 @@ def attend_segments(
     cu_queries: Tensor,
     cu_keys: Tensor,
     max_seqlen: int | None,
+    selection: Selection,
 ) -> Tensor:
     """Attention of packed `(rows, heads, D)` within segments: `(1, query rows, heads, D)`.
 
@@ -173,7 +174,7 @@ def attend_segments(
             max_length_k=max_seqlen,
             **options,
         )[0]
-    query_lengths, key_lengths = cu_queries.diff().tolist(), cu_keys.diff().tolist()
+    query_lengths, key_lengths = (_lengths(cu, selection) for cu in (cu_queries, cu_keys))
     segments = zip(
         query.split(query_lengths, dim=2),
         key.split(key_lengths, dim=2),
@@ -183,6 +184,11 @@ def attend_segments(
     return torch.cat(
         [function(attention, q, k, v, **options)[0] for q, k, v in segments if q.shape[2]], dim=1
     )
+
+
+def _lengths(cu_seqlens: Tensor, selection: Selection) -> list[int]:
+    """Rows per segment. Waits for the device, but once per call."""
+    return selection.once("lengths", cu_seqlens, compute=lambda: cu_seqlens.diff().tolist())
 
 
 def scaling(attention: Any) -> float:

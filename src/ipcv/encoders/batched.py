@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ipcv import ops
 from ipcv.encoders.base import (
     Arguments,
     EncoderAdapter,
@@ -93,7 +94,7 @@ class BatchedEncoder(EncoderAdapter):
         mask = arguments.get("attention_mask")
         if mask is None:
             return arguments.copy()
-        kept = selection.once("mask", mask, partial(_kept_mask, mask, selection))
+        kept = selection.once("mask", mask, compute=partial(_kept_mask, mask, selection))
         return arguments | {"attention_mask": kept}
 
     def attend(
@@ -116,7 +117,9 @@ class BatchedEncoder(EncoderAdapter):
             output = self._attend_unpadded(attention, query, key, value, selection)
         else:
             if mask is not None:
-                mask = selection.once("queries", mask, partial(_kept_queries, mask, selection))
+                mask = selection.once(
+                    "queries", mask, compute=partial(_kept_queries, mask, selection)
+                )
             states = (x.transpose(1, 2) for x in (query, key, value))
             output, weights = attention_function(attention)(
                 attention, *states, mask, scaling=scaling(attention), is_causal=False
@@ -154,12 +157,18 @@ class BatchedEncoder(EncoderAdapter):
             key, value = (self.rows(x)[order[: sum(filled)].sort().values] for x in (key, value))
         else:
             key, value = self.rows(key), self.rows(value)
-        cu_queries, cu_keys = (
-            torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
-            for lengths in (selection.counts, filled)
+        cu_queries, cu_keys = selection.once(
+            "unpadded",
+            layout,
+            compute=lambda: [
+                ops.upload([0, *accumulate(lengths)], device, torch.int32)
+                for lengths in (selection.counts, filled)
+            ],
         )
         rows = self.unpack(query, selection)
-        output = attend_segments(attention, rows, key, value, cu_queries, cu_keys, max(filled))
+        output = attend_segments(
+            attention, rows, key, value, cu_queries, cu_keys, max(filled), selection
+        )
         return self.pack(output[0], query, selection)
 
 
@@ -219,9 +228,10 @@ def _places(selection: Selection) -> Tensor | None:
     return selection.once(
         "places",
         counts,
-        lambda: torch.cat(
-            [torch.arange(i * width, i * width + n) for i, n in enumerate(counts)]
-        ).to(selection.kept.device),
+        compute=lambda: ops.upload(
+            torch.cat([torch.arange(i * width, i * width + n) for i, n in enumerate(counts)]),
+            selection.kept.device,
+        ),
     )
 
 

@@ -40,7 +40,7 @@ class Dinov3Encoder(Dinov2Encoder):
         cos, sin = embeddings = arguments["position_embeddings"]
         patches = kept_positions(selection)[:, None, self.protected :] - self.protected
         return selection.once(
-            "position_embeddings", embeddings, lambda: (cos[patches], sin[patches])
+            "position_embeddings", embeddings, compute=lambda: (cos[patches], sin[patches])
         )
 
 

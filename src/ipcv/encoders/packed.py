@@ -48,7 +48,7 @@ class PackedEncoder(EncoderAdapter):
         segments = selection.once(
             "segments",
             cu_seqlens,
-            lambda: pruned_cu_seqlens(cu_seqlens, selection).unique_consecutive(),
+            compute=lambda: pruned_cu_seqlens(cu_seqlens, selection).unique_consecutive(),
         )
         return arguments | {
             "cu_seqlens": segments,
@@ -69,7 +69,14 @@ class PackedEncoder(EncoderAdapter):
         query = ops.rotate(query, *self._kept_embeddings(embeddings, selection))
         key = ops.rotate(key, *embeddings)
         output = attend_segments(
-            attention, query, key, value, cu_queries, cu_keys, arguments.get("max_seqlen")
+            attention,
+            query,
+            key,
+            value,
+            cu_queries,
+            cu_keys,
+            arguments.get("max_seqlen"),
+            selection,
         )
         projected: Tensor = attention.proj(output.reshape(len(queries), -1))
         return projected
@@ -80,7 +87,9 @@ class PackedEncoder(EncoderAdapter):
     ) -> tuple[Tensor, Tensor]:
         cos, sin = embeddings
         return selection.once(
-            "position_embeddings", embeddings, lambda: (cos[selection.kept], sin[selection.kept])
+            "position_embeddings",
+            embeddings,
+            compute=lambda: (cos[selection.kept], sin[selection.kept]),
         )
 
     @staticmethod
