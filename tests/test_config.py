@@ -3,7 +3,9 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import torch
 
 import ipcv
 from ipcv.decoders import METHODS
@@ -40,6 +42,8 @@ def test_unknown_setting(settings):
 WRONG = [
     (ipcv.IPCV, {"prune_layer": 0}),
     (ipcv.IPCV, {"prune_layer": True}),
+    (ipcv.IPCV, {"prune_layer": np.bool_(True)}),
+    (ipcv.IPCV, {"prune_layer": np.int64(0)}),
     (ipcv.IPCV, {"reduction_ratio": 1}),
     (ipcv.IPCV, {"reduction_ratio": float("nan")}),
     (ipcv.IPCV, {"stabilization_layers": -1}),
@@ -70,6 +74,23 @@ WRONG = [
 def test_out_of_range(cls, wrong):
     with pytest.raises(ValueError, match=r"must|a stage"):
         cls(**wrong)
+
+
+@pytest.mark.parametrize("layer", [3, np.int64(3), torch.tensor(3)])
+def test_integers_of_other_libraries(layer):
+    for settings in (ipcv.IPCV(layer), ipcv.DART(layer), ipcv.V2Drop(((layer, 0.5),))):
+        assert type(settings).from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    assert type(ipcv.IPCV(layer).prune_layer) is int
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+def test_defaults_are_for_the_reference_depth(method):
+    assert method().scaled(method.reference_depth) == method()
+
+
+def test_published_language_sides_are_for_28_layers():
+    for published in (ipcv.DART(3, 0.65, normalize=False), ipcv.FastV(3, 0.65)):
+        assert published.scaled(28) == published
 
 
 def test_names_of_the_methods():

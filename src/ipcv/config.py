@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 Scope = Literal["item", "batch"]
 
@@ -18,7 +19,7 @@ class Config:
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> Any:
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`. Raises `ValueError` on a key that is not a setting."""
         known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         if unknown := sorted(set(settings) - set(known)):
@@ -26,6 +27,10 @@ class Config:
                 f"{cls.__name__} has no setting {', '.join(unknown)}; it has {', '.join(known)}"
             )
         return cls(**settings)
+
+    def _require_integer(self, name: str, minimum: int) -> None:
+        value = require_integer(name, getattr(self, name), minimum)
+        object.__setattr__(self, name, value)  # what counts as an integer becomes one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,18 +62,20 @@ class IPCV(Config):
     scope: Scope = "item"
 
     def __post_init__(self) -> None:
-        require_integer("prune_layer", self.prune_layer, minimum=1)
+        self._require_integer("prune_layer", minimum=1)
         require_fraction("reduction_ratio", self.reduction_ratio)
-        require_integer("stabilization_layers", self.stabilization_layers, minimum=0)
-        require_integer("num_neighbors", self.num_neighbors, minimum=1)
+        self._require_integer("stabilization_layers", minimum=0)
+        self._require_integer("num_neighbors", minimum=1)
         if self.scope not in get_args(Scope):
             raise ValueError(f'scope must be "item" or "batch", got {self.scope!r}')
 
 
-def require_integer(name: str, value: object, minimum: int) -> None:
-    """Raise `ValueError` unless `value` is an int (not a bool) of at least `minimum`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+def require_integer(name: str, value: Any, minimum: int) -> int:
+    """The integer. Raises `ValueError` unless it is one (a bool is none) of at least `minimum`."""
+    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not is_integer or operator.index(value) < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return operator.index(value)
 
 
 def require_fraction(name: str, value: object) -> None:

@@ -15,9 +15,6 @@ from ipcv.decoders.registry import MODEL_TYPES, find_decoder
 from ipcv.encoders.packed import PackedEncoder
 from ipcv.encoders.registry import Encoder, family_of, find_encoder
 
-LANGUAGE_DEPTH = 28
-"""Layers of the language models that the published language sides are for."""
-
 
 class Preset(NamedTuple):
     """Settings for both sides of a model, as `compress` takes them; a side can be `None`."""
@@ -35,8 +32,9 @@ def preset(model: nn.Module | str) -> Preset:
     Scaling keeps the *fractions of the depth*: for an encoder of `depth` blocks, `prune_layer` and
     `stabilization_layers` are the published ones times `depth / published depth`, rounded, and
     `prune_layer` at least 1. `reduction_ratio` and `num_neighbors` do not depend on depth. The
-    language side is scaled in the same way; it is `None` where the model holds no language model
-    that can be compressed.
+    language side is scaled from `LanguageMethod.reference_depth` layers, which gives the published
+    one for the 28 layers that it was published for; it is `None` where the model holds no language
+    model that can be compressed.
 
     Published are Qwen2-VL with DART and InternVL3 with FastV; other families get the settings of
     the one whose vision encoder is more alike.
@@ -71,4 +69,4 @@ def _scaled_language(model: nn.Module, encoder: Encoder) -> LanguageMethod | Non
     except ValueError:
         return None
     depth, first = len(decoder.layers), decoder.first_prunable
-    return _language(encoder).scaled(depth / LANGUAGE_DEPTH, first) if first < depth else None
+    return _language(encoder).scaled(depth, first) if first < depth else None

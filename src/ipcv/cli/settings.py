@@ -10,9 +10,6 @@ from torch import nn
 from ipcv.config import IPCV
 from ipcv.decoders import METHODS, LanguageMethod
 
-PUBLISHED_DEPTH = 32
-"""Layers of the language models that the methods' own defaults are for."""
-
 
 def parse_pairs(pairs: list[str]) -> dict[str, Any]:
     """`["prune_layer=2", ...]` as settings. Raises `ValueError` where a value is not JSON."""
@@ -54,7 +51,5 @@ def language_settings(
     decoder, method = find_decoder(model), METHODS[name]
     settings: LanguageMethod | None = preset(model).language
     if settings is None or type(settings) is not method:
-        scale = len(decoder.layers) / PUBLISHED_DEPTH
-        settings = method().scaled(scale, decoder.first_prunable)
-    chosen: LanguageMethod = method.from_dict(settings.to_dict() | options)
-    return chosen
+        settings = method().scaled(len(decoder.layers), decoder.first_prunable)
+    return method.from_dict(settings.to_dict() | options)

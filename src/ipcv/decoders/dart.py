@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from ipcv import ops
-from ipcv.config import require_integer
 from ipcv.decoders.layout import Layout, Run
 from ipcv.decoders.method import LanguageMethod, Prompt
 
@@ -47,8 +46,8 @@ class DART(LanguageMethod):
 
     def __post_init__(self) -> None:
         self._check()
-        require_integer("image_pivots", self.image_pivots, minimum=1)
-        require_integer("text_pivots", self.text_pivots, minimum=0)
+        self._require_integer("image_pivots", minimum=1)
+        self._require_integer("text_pivots", minimum=0)
         if not isinstance(self.normalize, bool):
             raise ValueError(f"normalize must be True or False, got {self.normalize!r}")
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from torch import Tensor
 
 from ipcv import ops
-from ipcv.config import Config, require_fraction, require_integer
+from ipcv.config import Config, require_fraction
 from ipcv.decoders.layout import Layout, Run
 
 
@@ -85,9 +85,12 @@ class LanguageMethod(Config, ABC):
 
     Attributes:
         needs_keys: whether `scores` looks at `Prompt.keys` or `Prompt.attention`.
+        reference_depth: layers of the language model that layer numbers are scaled from: those of
+            LLaVA-1.5 7B, for which the methods were published.
     """
 
     needs_keys = False
+    reference_depth = 32
     prune_layer: int
     reduction_ratio: float
 
@@ -104,11 +107,14 @@ class LanguageMethod(Config, ABC):
         """The layers before which tokens are dropped, ascending."""
         return (self.prune_layer,)
 
-    def scaled(self, scale: float, first: int = 1) -> LanguageMethod:
-        """The same for a decoder `scale` times as deep that can drop nothing before `first`."""
-        layer = max(first, round(self.prune_layer * scale))
+    def scaled(self, depth: int, first: int = 1) -> LanguageMethod:
+        """The same for a decoder of `depth` layers that can drop nothing before `first`."""
+        layer = self._scaled_layer(self.prune_layer, depth, first)
         return dataclasses.replace(self, prune_layer=layer)  # type: ignore[type-var]
 
+    def _scaled_layer(self, layer: int, depth: int, first: int) -> int:
+        return max(first, round(layer * depth / self.reference_depth))
+
     def _check(self) -> None:
-        require_integer("prune_layer", self.prune_layer, minimum=1)
+        self._require_integer("prune_layer", minimum=1)
         require_fraction("reduction_ratio", self.reduction_ratio)

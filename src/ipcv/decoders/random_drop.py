@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ipcv import ops
-from ipcv.config import require_integer
 from ipcv.decoders.method import LanguageMethod, Prompt
 
 
@@ -35,7 +34,7 @@ class RandomDrop(LanguageMethod):
 
     def __post_init__(self) -> None:
         self._check()
-        require_integer("seed", self.seed, minimum=0)
+        self._require_integer("seed", minimum=0)
 
     def scores(self, prompt: Prompt) -> Tensor:
         """Uniform noise."""

@@ -60,9 +60,9 @@ class V2Drop(LanguageMethod):
         before, after = prompt.of_images(prompt.previous), prompt.of_images(prompt.hidden_states)
         return ops.feature_difference(before, after)
 
-    def scaled(self, scale: float, first: int = 1) -> V2Drop:
+    def scaled(self, depth: int, first: int = 1) -> V2Drop:
         """Every stage's layer scaled; of stages that fall on one layer, the last counts."""
-        stages = {max(first, round(layer * scale)): kept for layer, kept in self.stages}
+        stages = {self._scaled_layer(layer, depth, first): kept for layer, kept in self.stages}
         return dataclasses.replace(self, stages=tuple(stages.items()))
 
 
@@ -76,7 +76,7 @@ def _stage(stage: Any) -> tuple[int, float]:
     if not isinstance(stage, list | tuple) or len(stage) != 2:
         raise ValueError(f"a stage must be a (layer, kept) pair, got {stage!r}")
     layer, kept = stage
-    require_integer("the layer of a stage", layer, minimum=1)
+    layer = require_integer("the layer of a stage", layer, minimum=1)
     if not isinstance(kept, int | float) or isinstance(kept, bool) or not 0 <= kept <= 1:
         raise ValueError(f"the fraction that a stage keeps must be in [0, 1], got {kept!r}")
     return layer, kept
