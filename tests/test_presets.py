@@ -20,7 +20,7 @@ def test_every_model_type_has_one(model_type):
 def test_every_tiny_model_takes_its_own(name):
     model = build(name)
     settings = ipcv.preset(model).vision
-    assert settings.prune_layer == 1  # of 4 blocks
+    assert settings.prune_layer == 2  # of 4 blocks
     with ipcv.compress(model, settings):
         pass
 

@@ -31,10 +31,11 @@ def preset(model: nn.Module | str) -> Preset:
 
     Scaling keeps the *fractions of the depth*: for an encoder of `depth` blocks, `prune_layer` and
     `stabilization_layers` are the published ones times `depth / published depth`, rounded, and
-    `prune_layer` at least 1. `reduction_ratio` and `num_neighbors` do not depend on depth. The
-    language side is scaled from `LanguageMethod.reference_depth` layers, which gives the published
-    one for the 28 layers that it was published for; it is `None` where the model holds no language
-    model that can be compressed.
+    `prune_layer` at least 2: what block 0 alone changes tells much less about which patches matter
+    (see the embedded model's card). `reduction_ratio` and `num_neighbors` do not depend on depth.
+    The language side is scaled from `LanguageMethod.reference_depth` layers, which gives the
+    published one for the 28 layers that it was published for; it is `None` where the model holds no
+    language model that can be compressed.
 
     Published are Qwen2-VL with DART and InternVL3 with FastV; other families get the settings of
     the one whose vision encoder is more alike.
@@ -47,11 +48,12 @@ def preset(model: nn.Module | str) -> Preset:
         language = _language(family.encoders[0]) if model in MODEL_TYPES else None
         return Preset(family.settings, language)
     encoder, module = find_encoder(model)
-    scale = len(encoder.adapter(module).blocks) / encoder.depth
+    depth = len(encoder.adapter(module).blocks)
+    scale = depth / encoder.depth
     published = encoder.settings
     vision = dataclasses.replace(
         published,
-        prune_layer=max(1, round(published.prune_layer * scale)),
+        prune_layer=min(depth - 1, max(2, round(published.prune_layer * scale))),
         stabilization_layers=round(published.stabilization_layers * scale),
     )
     return Preset(vision, _scaled_language(model, encoder))
