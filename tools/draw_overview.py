@@ -36,7 +36,11 @@ def plot_scores(axes: Axes, results: dict[str, Any]) -> None:
     start = results["rows"]["uncompressed"]
     ways = (("IPCV 0", "IPCV", ACCENT), ("downsampled", "smaller image", MUTED))
     for prefix, label, colour in ways:
-        rows = [row for name, row in results["rows"].items() if name.startswith(prefix)]
+        rows = [
+            row
+            for name, row in results["rows"].items()
+            if name.startswith(prefix) and "," not in name
+        ]
         rows = sorted([start, *rows], key=lambda row: -row["encoder_gflops"])
         cost = [row["encoder_gflops"] for row in rows]
         accuracy = [100 * row["overall"] for row in rows]

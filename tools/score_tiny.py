@@ -57,17 +57,29 @@ def shrink_to(side: int) -> Callable[[Image.Image], Image.Image]:
     return lambda image: image.resize((side, side), Image.Resampling.LANCZOS)
 
 
-def table_rows(model: Any) -> dict[str, Row]:
+def of_next(scenes: list[Scene]) -> Callable[[Image.Image], Image.Image]:
+    """The image of the scene that comes after, for a score without the right image."""
+    following = {id(a.image): b.image for a, b in zip(scenes, scenes[1:] + scenes[:1], strict=True)}
+    return lambda image: following[id(image)]
+
+
+def table_rows(model: Any, scenes: list[Scene]) -> dict[str, Row]:
     """All rows of the table, by name."""
     settings = ipcv.preset(model)
     assert isinstance(settings.language, ipcv.DART)
-    rows = {"uncompressed": Row(Variant()), "blank image": Row(Variant(), blank)}
+    rows = {
+        "uncompressed": Row(Variant()),
+        "blank image": Row(Variant(), blank),
+        "image of another scene": Row(Variant(), of_next(scenes)),
+    }
     for ratio in RATIOS:
         vision = replace(settings.vision, reduction_ratio=ratio)
         language = replace(settings.language, reduction_ratio=ratio)
         rows[f"IPCV {ratio}"] = Row(Variant(vision))
         rows[f"DART {ratio}"] = Row(Variant(language=language))
         rows[f"IPCV + DART {ratio}"] = Row(Variant(vision, language))
+    early = replace(settings.vision, prune_layer=1)
+    rows[f"IPCV {early.reduction_ratio}, prune_layer 1"] = Row(Variant(early))
     for side in SIDES:
         rows[f"downsampled to {side} px"] = Row(Variant(), shrink_to(side))
     return rows
@@ -184,8 +196,8 @@ def main() -> None:
     options = parser.parse_args()
     options.results.parent.mkdir(parents=True, exist_ok=True)
     model, processor = load(options.model)
-    rows = pick(table_rows(model), options.rows)
     scenes = list(held_out_scenes(options.questions))
+    rows = pick(table_rows(model, scenes), options.rows)
     score(model, processor, scenes, rows, options.results)
     add_costs(options.results, encoder_cost(model, processor, rows, scenes[0]))
 

@@ -56,7 +56,12 @@ def main() -> None:
     results = json.loads(RESULTS.read_text())
     vision = r"uncompressed|IPCV [\d.]+|downsampled.*"
     fill(ROOT / "README.md", "scores", scores(results, vision))
-    fill(TINY / "README.md", "reference", scores(results, "uncompressed|blank image|answer prior"))
+    vision += "|.*prune_layer.*"
+    fill(
+        TINY / "README.md",
+        "reference",
+        scores(results, "uncompressed|.*image|.*scene|answer prior"),
+    )
     fill(TINY / "README.md", "vision", scores(results, vision))
     fill(TINY / "README.md", "language", scores(results, r"uncompressed|(IPCV \+ )?DART.*"))
 
