@@ -56,6 +56,9 @@ def build(name, attention="sdpa"):
             parameter.normal_(0, 0.3, generator=generator)
         for parameter in model.lm_head.parameters():
             parameter.normal_(0, 0.3, generator=generator)
+        for name, parameter in model.named_parameters():
+            if "mm_input_projection" in name:  # else zero, and all image tokens of Gemma 3 equal
+                parameter.normal_(0, 0.3, generator=generator)
     return model.eval()
 
 
