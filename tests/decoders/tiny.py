@@ -29,6 +29,20 @@ DEPTH = 4
 VARIANTS = ("internvl+qwen3", "llava_next+mistral", "paligemma+gemma2")
 
 
+def randomize(model):
+    """Weights large enough that hidden states and image tokens differ by more than rounding."""
+    parameters = [
+        *find_decoder(model).model.parameters(),
+        *model.lm_head.parameters(),
+        # Else zero, and all image tokens of Gemma 3 equal.
+        *(p for name, p in model.named_parameters() if "mm_input_projection" in name),
+    ]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.normal_(0, 0.3, generator=generator)
+
+
 @cache
 def build(name, attention="sdpa"):
     """The model in eval mode, its language model four layers deep; the same object every time."""
@@ -50,15 +64,7 @@ def build(name, attention="sdpa"):
         config, attn_implementation=attention
     )
     model.generation_config.eos_token_id = None  # never stop early
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in find_decoder(model).model.parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-        for parameter in model.lm_head.parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-        for name, parameter in model.named_parameters():
-            if "mm_input_projection" in name:  # else zero, and all image tokens of Gemma 3 equal
-                parameter.normal_(0, 0.3, generator=generator)
+    randomize(model)
     return model.eval()
 
 
