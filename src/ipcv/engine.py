@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
-from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from ipcv import ops
+from ipcv.arguments import Arguments, bind, on_device
 from ipcv.config import IPCV
-from ipcv.encoders.base import Arguments, EncoderAdapter, TilesReader
-from ipcv.hooks import Hooks, Method, bind
+from ipcv.encoders.base import EncoderAdapter, TilesReader
+from ipcv.hooks import Hooked, Method, states_of, with_states
 from ipcv.selection import Selection
 from ipcv.stats import EncoderCall, Stats
 
@@ -44,7 +42,7 @@ class _Call:
     arguments: Arguments = field(default_factory=dict)
 
 
-class Engine:
+class Engine(Hooked[_Call]):
     """Compresses one encoder. State is per call and per thread, and dropped when the call ends.
 
     Args:
@@ -54,15 +52,14 @@ class Engine:
     """
 
     def __init__(self, adapter: EncoderAdapter, method: IPCV, stats: Stats) -> None:
+        super().__init__()
         self.adapter, self.method, self.stats = adapter, method, stats
-        self._local = threading.local()
         depth = len(adapter.blocks)
         self._last = depth - 1
         self._stabilized = range(
             method.prune_layer, min(depth, method.prune_layer + method.stabilization_layers)
         )
         self._signatures = [inspect.signature(block.forward) for block in adapter.blocks]
-        self._hooks = Hooks()
 
     def attach(self) -> None:
         """Install the hooks."""
@@ -85,14 +82,6 @@ class Engine:
                 )
         for index in self._stabilized:
             self._stabilize(index)
-
-    def detach(self) -> None:
-        """Leave the encoder as it was found."""
-        self._hooks.remove()
-
-    @property
-    def _call(self) -> _Call | None:
-        return getattr(self._local, "call", None)
 
     @property
     def _tiles(self) -> Sequence[int]:
@@ -118,11 +107,8 @@ class Engine:
             )
         full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
         context = self.adapter.open(arguments, self._tiles)
-        self._local.call = _Call(context, full_outputs)
-        try:
+        with self._running(_Call(context, full_outputs)):
             yield
-        finally:
-            self._local.call = None
 
     def _remember(self, index: int, block: nn.Module, args: Any, kwargs: Arguments) -> None:
         if self._call is not None:
@@ -158,11 +144,10 @@ class Engine:
         call = self._call
         if call is None or call.selection is None or index not in call.full_outputs:
             return None
-        states = output[0] if isinstance(output, tuple) else output
+        states = states_of(output)
         call.selection.to(states.device)
         kept = self.adapter.unpack(states, call.selection)
-        full = self.adapter.like(call.selection.restore(kept), states)
-        return (full, *output[1:]) if isinstance(output, tuple) else full
+        return with_states(output, self.adapter.like(call.selection.restore(kept), states))
 
     def _select(self, call: _Call, hidden_states: Tensor) -> None:
         """Choose the rows to keep and prepare the rebuilding of the others (sections 3.1, 3.2)."""
@@ -212,14 +197,3 @@ class Engine:
             return forward
 
         self._hooks.replace(attention, "forward", make)
-
-
-def on_device(arguments: Arguments, device: torch.device) -> Arguments:
-    """The arguments with all tensors on `device`, the same objects where they are there already."""
-    tensors = (
-        x for value in arguments.values() for x in (value if isinstance(value, tuple) else (value,))
-    )
-    if all(x.device == device for x in tensors if isinstance(x, Tensor)):
-        return arguments
-    moved: Arguments = send_to_device(arguments, device)
-    return moved

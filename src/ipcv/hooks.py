@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from ipcv.encoders.base import Arguments
+from ipcv.arguments import Arguments, bind
 
 Method = Callable[..., Any]
+Call = TypeVar("Call")
 
 
 _removed: WeakKeyDictionary[Method, Method | None] = WeakKeyDictionary()
@@ -83,12 +85,35 @@ class Hooks:
             self._removers.pop()()
 
 
-def bind(signature: inspect.Signature, args: Any, kwargs: Arguments) -> Arguments:
-    """All arguments of a call by name, those in `**kwargs` too."""
-    arguments: Arguments = {}
-    for name, value in signature.bind(*args, **kwargs).arguments.items():
-        if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-            arguments |= value
-        else:
-            arguments[name] = value
-    return arguments
+class Hooked(Generic[Call]):
+    """What is hooked into a model, and the state of the call that runs in this thread."""
+
+    def __init__(self) -> None:
+        self._hooks = Hooks()
+        self._local = threading.local()
+
+    def detach(self) -> None:
+        """Leave the model as it was found."""
+        self._hooks.remove()
+
+    @property
+    def _call(self) -> Call | None:
+        return getattr(self._local, "call", None)
+
+    @contextmanager
+    def _running(self, call: Call) -> Iterator[None]:
+        self._local.call = call
+        try:
+            yield
+        finally:
+            self._local.call = None
+
+
+def states_of(output: Any) -> Any:
+    """The hidden states in what a block or layer returned."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def with_states(output: Any, states: Any) -> Any:
+    """The same output with other hidden states."""
+    return (states, *output[1:]) if isinstance(output, tuple) else states

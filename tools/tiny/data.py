@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,8 +93,7 @@ def _crowd(rng: random.Random, size: tuple[int, int], asked: bool) -> tuple[int,
     return min(7, max(2, area // 10_000)), numbers, texts - numbers
 
 
-def _work(queue: Any, plan: Plan, prompter: Prompter | None, seed: int, niceness: int) -> None:
-    os.nice(niceness)
+def _work(queue: Any, plan: Plan, prompter: Prompter | None, seed: int) -> None:
     torch.set_num_threads(1)
     while True:
         queue.put(draw_batch(seed, plan, prompter))
@@ -106,7 +104,7 @@ def batches(plan: Plan, prompter: Prompter | None, seed: int) -> Iterator[Batch]
     """Endless batches from ``seed`` on, drawn ahead by one worker process."""
     context = multiprocessing.get_context("fork")
     queue = context.Queue(maxsize=6)
-    worker = context.Process(target=_work, args=(queue, plan, prompter, seed, 0), daemon=True)
+    worker = context.Process(target=_work, args=(queue, plan, prompter, seed), daemon=True)
     worker.start()
     try:
         while True:

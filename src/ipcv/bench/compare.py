@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ipcv.api import CompressionHandle, compress
+from ipcv.arguments import Arguments
 from ipcv.bench.flops import count_flops
 from ipcv.config import IPCV
 from ipcv.decoders import LanguageMethod
-from ipcv.encoders.base import Arguments
 from ipcv.encoders.registry import adapter_for
 from ipcv.stats import EncoderCall
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,15 +14,16 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from ipcv import ops
+from ipcv.arguments import Arguments, bind
 from ipcv.decoders import checks
+from ipcv.decoders.attention import last_token_attention
 from ipcv.decoders.cache import Held, KeyRecorder, PrunedLayer, pruned_layer
 from ipcv.decoders.layout import PADDING, TEXT, Layout
 from ipcv.decoders.masks import causal_mask, pick_mask
 from ipcv.decoders.method import LanguageMethod, Prompt
 from ipcv.decoders.registry import Decoder
-from ipcv.encoders.base import Arguments
-from ipcv.engine import on_device
-from ipcv.hooks import Hooks, bind
+from ipcv.decoders.tokens import pick_tokens, restore_tokens
+from ipcv.hooks import Hooked, states_of, with_states
 from ipcv.memo import Memo
 from ipcv.stats import Prefill, Stats
 
@@ -56,8 +56,14 @@ class _Call(Memo):
     stages: dict[int, tuple[Layout, Tensor | None]] = field(default_factory=dict)
     is_cached: bool = False
 
+    def restored(self, hidden_states: Tensor) -> Tensor:
+        """`(B, length, C)`: the tokens carried, and the others as they were when dropped."""
+        if self.columns is None or self.full is None:
+            return hidden_states
+        return restore_tokens(hidden_states, self.columns, self.full)
 
-class DecoderEngine:
+
+class DecoderEngine(Hooked[_Call]):
     """Drops image tokens in one language model. State is per call and per thread.
 
     Layers below the first pruning one are left alone. Those from it on carry the tokens that are
@@ -72,12 +78,11 @@ class DecoderEngine:
     """
 
     def __init__(self, decoder: Decoder, method: LanguageMethod, stats: Stats) -> None:
+        super().__init__()
         self.decoder, self.method, self.stats = decoder, method, stats
         self.layers = decoder.layers
         self.first = method.prune_layers[0]
         self._signatures = [inspect.signature(layer.forward) for layer in self.layers]
-        self._local = threading.local()
-        self._hooks = Hooks()
 
     def attach(self) -> None:
         """Install the hooks."""
@@ -92,14 +97,6 @@ class DecoderEngine:
             )
         # Ahead of the hooks that capture outputs: those must see what this one returns.
         self._hooks.add(self.layers[-1].register_forward_hook(self._after_last, prepend=True))
-
-    def detach(self) -> None:
-        """Leave the model as it was found."""
-        self._hooks.remove()
-
-    @property
-    def _call(self) -> _Call | None:
-        return getattr(self._local, "call", None)
 
     @property
     def _is_generating(self) -> bool:
@@ -137,11 +134,8 @@ class DecoderEngine:
             call.past = cache.get_seq_length()
         if call.length > 1:
             self._find_images(call, tokens, arguments)
-        self._local.call = call
-        try:
+        with self._running(call):
             yield
-        finally:
-            self._local.call = None
 
     def _find_images(self, call: _Call, input_ids: Tensor, arguments: Arguments) -> None:
         """Waits for the device once: the shapes behind the pruning depend on the images."""
@@ -200,16 +194,16 @@ class DecoderEngine:
             columns = columns.masked_fill(kinds == PADDING, -1)
         else:
             columns = call.columns.to(kinds.device)
-        prompt = self._prompt(call, index, hidden_states, _pick(kinds, columns) == TEXT)
+        prompt = self._prompt(call, index, hidden_states, pick_tokens(kinds, columns) == TEXT)
         _, removed = ops.select_top(self.method.scores(prompt), lengths, counts)
         goes_on = (columns >= 0).flatten().index_fill(0, prompt.positions[removed], False)
         layout = layout.pruned(counts)
         order = goes_on.view_as(columns).int().argsort(dim=1, stable=True)[:, -layout.width :]
         is_token = goes_on.view_as(columns).gather(1, order)
-        call.full = self._restore(call, hidden_states)
+        call.full = call.restored(hidden_states)
         call.columns = columns.gather(1, order).masked_fill(~is_token, -1)
         call.layout, call.stages[index] = layout, (layout, call.columns)
-        return arguments | {"hidden_states": _pick(hidden_states, order)}
+        return arguments | {"hidden_states": pick_tokens(hidden_states, order)}
 
     def _prompt(self, call: _Call, index: int, hidden_states: Tensor, is_text: Tensor) -> Prompt:
         assert call.layout is not None
@@ -221,34 +215,10 @@ class DecoderEngine:
             is_text=is_text,
             norm=lambda states: self.decoder.norm(states).to(states.device),
             all_keys=None if call.recorder is None else call.recorder.keys,
-            attend=partial(self._attention, index - 1, call.previous, call.layout.last),
+            attend=partial(
+                last_token_attention, self.layers[index - 1], call.previous, call.layout.last
+            ),
         )
-
-    def _attention(
-        self, index: int, arguments: Arguments, last: tuple[int, ...], keys: Tensor
-    ) -> Tensor:
-        """`(B, K)` fp32 attention of the tokens in columns `last`, in layer `index`."""
-        layer: Any = self.layers[index]
-        names = "hidden_states", "attention_mask", "position_embeddings"
-        arguments = on_device({name: arguments.get(name) for name in names}, keys.device)
-        hidden_states, mask = arguments["hidden_states"], arguments["attention_mask"]
-        query = ops.upload([[column] for column in last], hidden_states.device)
-        embeddings = tuple(_pick(x, query) for x in arguments["position_embeddings"])
-        logits = self.decoder.attention_row(layer, _pick(hidden_states, query), embeddings, keys)
-        if mask is not None and mask.ndim == 4:
-            columns = torch.arange(keys.shape[2], device=mask.device).expand(len(query), -1)
-            mask = pick_mask(mask, query, columns)[:, :, 0]
-        else:
-            column = torch.arange(keys.shape[2], device=query.device)
-            own = query + keys.shape[2] - hidden_states.shape[1]
-            window = getattr(layer.self_attn, "sliding_window", None) or keys.shape[2]
-            visible = (column <= own) & (column > own - window)
-            mask = (visible if mask is None else visible & mask.bool())[:, None]
-        if mask.dtype == torch.bool:
-            logits = logits.masked_fill(~mask, -torch.inf)
-        else:
-            logits = logits + mask
-        return logits.softmax(dim=-1).mean(dim=1)
 
     def _follow(self, call: _Call, index: int, arguments: Arguments) -> Arguments:
         """The layer's arguments for the tokens that it carries, and what its cache then holds."""
@@ -273,7 +243,10 @@ class DecoderEngine:
         if (columns := call.columns) is not None:
             rotary = arguments["position_embeddings"]
             arguments["position_embeddings"] = call.once(
-                "rotary", rotary, columns, compute=lambda: tuple(_pick(x, columns) for x in rotary)
+                "rotary",
+                rotary,
+                columns,
+                compute=lambda: tuple(pick_tokens(x, columns) for x in rotary),
             )
             # Flash attention would take the gaps for the start of another sequence.
             arguments["position_ids"] = None
@@ -309,29 +282,15 @@ class DecoderEngine:
             return keys >= 0
         return causal_mask(queries.where(queries < 0, queries + call.past), keys)
 
-    def _restore(self, call: _Call, hidden_states: Tensor) -> Tensor:
-        """`(B, length, C)`: the tokens carried, and the others as they were when dropped."""
-        columns, full = call.columns, call.full
-        if columns is None or full is None:
-            return hidden_states
-        columns = columns.to(hidden_states.device)
-        place = torch.arange(columns.shape[1], device=columns.device).expand_as(columns)
-        # Columns that hold no token go to one more place, which is cut off.
-        source = columns.new_full((len(columns), call.length + 1), -1)
-        source = source.scatter(1, columns.where(columns >= 0, call.length), place)[:, :-1]
-        carried = _pick(hidden_states, source)
-        return torch.where(source[..., None] >= 0, carried, full.to(carried.device))
-
     def _after_last(self, layer: nn.Module, args: Any, output: Any) -> Any:
         call = self._call
         if call is None or call.layout is None:
             return None
-        states = output[0] if isinstance(output, tuple) else output
+        states = states_of(output)
         self.stats.add_prefill(self._record(call, states.dtype))
         if call.columns is None:
             return None
-        full = self._restore(call, states)
-        return (full, *output[1:]) if isinstance(output, tuple) else full
+        return with_states(output, call.restored(states))
 
     def _record(self, call: _Call, dtype: torch.dtype) -> Prefill:
         depth = len(self.layers)
@@ -340,13 +299,6 @@ class DecoderEngine:
         windows = tuple(self.decoder.window(index) for index in range(depth))
         token_bytes = self.decoder.key_bytes(dtype) if call.is_cached else 0
         return Prefill(layouts, columns, windows, token_bytes)
-
-
-def _pick(values: Tensor, columns: Tensor) -> Tensor:
-    """Values `(B or 1, L, ...)` of the tokens in columns `(B, K)`, of the first for -1."""
-    columns = columns.to(values.device).clamp(min=0)
-    rows = torch.arange(len(values), device=values.device)[:, None]
-    return values[rows, columns]
 
 
 def _is_pruned(cache: Cache | None, index: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from sys import modules
 from typing import Any
 
 import torch
@@ -106,36 +105,6 @@ class Decoder:
         if not is_fixed or not isinstance(pixel_values, Tensor) or num_tokens % len(pixel_values):
             return None
         return num_tokens // len(pixel_values)
-
-    def attention_row(
-        self, layer: Any, hidden_states: Tensor, position_embeddings: Any, keys: Tensor
-    ) -> Tensor:
-        """Attention logits of one token per row, before the mask.
-
-        Args:
-            layer: the layer.
-            hidden_states: `(B, 1, C)` its input, of these tokens.
-            position_embeddings: cosine and sine, `(B, 1, D)` each, of these tokens.
-            keys: `(B, kv_heads, K, D)` after rotary embedding.
-
-        Returns:
-            `(B, heads, K)` fp32.
-        """
-        attention: Any = layer.self_attn
-        batch_size, kv_heads, _, head_dim = keys.shape
-        query = attention.q_proj(layer.input_layernorm(hidden_states))
-        query = query.view(batch_size, 1, -1, head_dim)
-        if hasattr(attention, "q_norm"):
-            query = attention.q_norm(query)
-        query = query.transpose(1, 2)
-        rotate = modules[type(attention).__module__].apply_rotary_pos_emb
-        query, _ = rotate(query, query, *position_embeddings)
-        # Heads that share keys are neighbours: (B, heads, 1, D) -> (B, kv_heads, shared, D).
-        by_group = query.reshape(batch_size, kv_heads, -1, head_dim) @ keys.transpose(2, 3)
-        logits: Tensor = by_group.flatten(1, 2).float() * attention.scaling
-        if (cap := getattr(attention, "attn_logit_softcapping", None)) is not None:
-            logits = torch.tanh(logits / cap) * cap
-        return logits
 
 
 def find_decoder(model: nn.Module) -> Decoder:

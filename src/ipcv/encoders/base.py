@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ipcv.arguments import Arguments
 from ipcv.selection import Layout, Selection
 
-Arguments = dict[str, Any]
 TilesReader = Callable[[Arguments], Sequence[int]]
 
 

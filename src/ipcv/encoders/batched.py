@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ipcv import ops
+from ipcv.arguments import Arguments
 from ipcv.encoders.base import (
-    Arguments,
     EncoderAdapter,
     attend_segments,
     attention_function,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ipcv.encoders.base import Arguments
+from ipcv.arguments import Arguments
 from ipcv.encoders.batched import Dinov2Encoder, kept_positions
 from ipcv.selection import Selection
 

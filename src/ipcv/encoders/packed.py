@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv import ops
+from ipcv.arguments import Arguments
 from ipcv.encoders.base import (
-    Arguments,
     EncoderAdapter,
     attend_segments,
     is_plain_linear,

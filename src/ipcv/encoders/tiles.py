@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from torch.nn import functional as F
 
-from ipcv.encoders.base import Arguments
+from ipcv.arguments import Arguments
 
 
 class Tiles(NamedTuple):
