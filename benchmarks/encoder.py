@@ -13,10 +13,8 @@ import argparse
 import json
 import platform
 import statistics
-from collections.abc import Callable
-from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -27,6 +25,8 @@ from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionCon
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 
 import ipcv
+from ipcv.bench.clock import milliseconds
+from ipcv.bench.compare import Variant
 from ipcv.bench.flops import count_flops
 
 RATIOS = (0.35, 0.5, 0.65, 0.8)
@@ -43,20 +43,6 @@ def build(width: int, depth: int, device: str, dtype: str) -> Qwen2VisionTransfo
     return encoder.to(device, getattr(torch, dtype)).eval()
 
 
-def milliseconds(function: Callable[[], object]) -> float:
-    """The time of one call, the device's work included."""
-    _finish()
-    start = perf_counter()
-    function()
-    _finish()
-    return 1e3 * (perf_counter() - start)
-
-
-def _finish() -> None:
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
-
-
 def measure(
     encoder: Qwen2VisionTransformerPretrainedModel, side: int, repetitions: int
 ) -> list[dict[str, Any]]:
@@ -65,22 +51,20 @@ def measure(
     pixels = torch.randn(side * side, 1176, device=weight.device, dtype=weight.dtype)
     grid = torch.tensor([[1, side, side]], device=weight.device)
     published = ipcv.preset(encoder).vision
-    settings = {0.0: None} | {
-        ratio: ipcv.IPCV.from_dict(published.to_dict() | {"reduction_ratio": ratio})
-        for ratio in RATIOS
+    settings = {0.0: Variant()} | {
+        ratio: Variant(replace(published, reduction_ratio=ratio)) for ratio in RATIOS
     }
     times: dict[float, list[float]] = {ratio: [] for ratio in settings}
     flops = {}
     for repetition in range(repetitions + 1):
-        for ratio, vision in settings.items():
-            with (
-                torch.inference_mode(),
-                ipcv.compress(encoder, vision) if vision else nullcontext(),
-            ):
+        for ratio, variant in settings.items():
+            with torch.inference_mode(), variant.applied(encoder):
                 if repetition == 0:  # the warm-up
                     flops[ratio] = count_flops(lambda: encoder(pixels, grid_thw=grid))
                 else:
-                    times[ratio].append(milliseconds(lambda: encoder(pixels, grid_thw=grid)))
+                    start = milliseconds()
+                    encoder(pixels, grid_thw=grid)
+                    times[ratio].append(milliseconds() - start)
     median = {ratio: statistics.median(values) for ratio, values in times.items()}
     return [
         {

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 import ipcv
+from ipcv.bench.clock import milliseconds
 from ipcv.bench.compare import Variant
 from ipcv.bench.flops import count_flops
 from ipcv.bench.scenes import Scene
@@ -129,9 +129,9 @@ def encoder_cost(
             with torch.inference_mode(), row.variant.applied(model):
                 if repetition == 0:
                     gflops[name] = count_flops(lambda: adapter.encoder(*inputs[name])) / 1e9  # noqa: B023
-                start = perf_counter()
+                start = milliseconds()
                 adapter.encoder(*inputs[name])
-                times[name].append(perf_counter() - start)
+                times[name].append(milliseconds() - start)
     median = {name: statistics.median(values[1:]) for name, values in times.items()}
     return {
         name: {

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from ipcv.api import CompressionHandle, compress
 from ipcv.arguments import Arguments
+from ipcv.bench.clock import milliseconds
 from ipcv.bench.flops import count_flops
 from ipcv.config import IPCV
 from ipcv.decoders import LanguageMethod
@@ -158,9 +158,9 @@ def _inspect(
 def _time(model: Any, inputs: Mapping[str, Any], run: Run, max_new_tokens: int) -> None:
     encoder, language_model = adapter_for(model).encoder, model.get_decoder()
     with _stopwatch(encoder) as encoding, _stopwatch(language_model) as decoding:
-        start = _now()
+        start = milliseconds()
         generate(model, inputs, max_new_tokens)
-        run.total_ms.append(_now() - start)
+        run.total_ms.append(milliseconds() - start)
     run.encoder_ms.append(sum(encoding))
     run.prefill_ms.append(decoding[0])
     if len(decoding) > 1:
@@ -199,17 +199,12 @@ def _stopwatch(module: nn.Module) -> Iterator[list[float]]:
     """The milliseconds of every call of `module`, the device's work included."""
     started: list[float] = []
     elapsed: list[float] = []
-    before = module.register_forward_pre_hook(lambda *_: started.append(_now()), prepend=True)
-    after = module.register_forward_hook(lambda *_: elapsed.append(_now() - started.pop()))
+    before = module.register_forward_pre_hook(
+        lambda *_: started.append(milliseconds()), prepend=True
+    )
+    after = module.register_forward_hook(lambda *_: elapsed.append(milliseconds() - started.pop()))
     try:
         yield elapsed
     finally:
         before.remove()
         after.remove()
-
-
-def _now() -> float:
-    """Milliseconds, after the accelerator has finished what it was given."""
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
-    return 1e3 * perf_counter()

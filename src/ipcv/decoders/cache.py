@@ -184,6 +184,15 @@ class KeyRecorder:
         return key_states, value_states
 
 
+def is_pruned(cache: Cache | None, index: int) -> bool:
+    """Whether a layer of the cache holds only some of the tokens seen."""
+    return (
+        cache is not None
+        and index < len(cache.layers)
+        and isinstance(cache.layers[index], PrunedLayer)
+    )
+
+
 def pruned_layer(cache: Cache, index: int) -> PrunedLayer:
     """Layer `index` of the cache, made a pruned one if it is not yet."""
     while len(cache.layers) <= index:  # layers are created as they are first used

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache
 
 from ipcv import ops
 from ipcv.arguments import Arguments, bind
 from ipcv.decoders import checks
 from ipcv.decoders.attention import last_token_attention
-from ipcv.decoders.cache import Held, KeyRecorder, PrunedLayer, pruned_layer
+from ipcv.decoders.cache import Held, KeyRecorder, is_pruned, pruned_layer
 from ipcv.decoders.layout import PADDING, TEXT, Layout
 from ipcv.decoders.masks import causal_mask, pick_mask
 from ipcv.decoders.method import LanguageMethod, Prompt
@@ -223,7 +222,7 @@ class DecoderEngine(Hooked[_Call]):
     def _follow(self, call: _Call, index: int, arguments: Arguments) -> Arguments:
         """The layer's arguments for the tokens that it carries, and what its cache then holds."""
         cache = arguments.get("past_key_values")
-        if call.columns is None and not _is_pruned(cache, index):
+        if call.columns is None and not is_pruned(cache, index):
             return arguments
         hidden_states, mask = arguments["hidden_states"], arguments.get("attention_mask")
         if cache is None:
@@ -299,11 +298,3 @@ class DecoderEngine(Hooked[_Call]):
         windows = tuple(self.decoder.window(index) for index in range(depth))
         token_bytes = self.decoder.key_bytes(dtype) if call.is_cached else 0
         return Prefill(layouts, columns, windows, token_bytes)
-
-
-def _is_pruned(cache: Cache | None, index: int) -> bool:
-    return (
-        cache is not None
-        and index < len(cache.layers)
-        and isinstance(cache.layers[index], PrunedLayer)
-    )
