@@ -12,6 +12,8 @@ from ipcv.decoders import METHODS
 
 SETTINGS = [
     ipcv.IPCV(prune_layer=2, reduction_ratio=0.5, scope="batch"),
+    ipcv.IPCV(selector="uniform", reconstruction="none"),
+    ipcv.baselines.PruneOnly(prune_layer=2),
     ipcv.DART(prune_layer=3, reduction_ratio=0.65, normalize=False),
     ipcv.FastV(prune_layer=3),
     ipcv.V2Drop(stages=((3, 0.25), (16, 0.05), (22, 0.0))),
@@ -49,6 +51,8 @@ WRONG = [
     (ipcv.IPCV, {"stabilization_layers": -1}),
     (ipcv.IPCV, {"num_neighbors": 0}),
     (ipcv.IPCV, {"scope": "image"}),
+    (ipcv.IPCV, {"selector": "best"}),
+    (ipcv.IPCV, {"reconstruction": None}),
     (ipcv.DART, {"prune_layer": 0}),
     (ipcv.DART, {"reduction_ratio": -0.1}),
     (ipcv.DART, {"image_pivots": 0}),

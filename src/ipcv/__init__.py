@@ -1,5 +1,6 @@
 """Information-preserving compression of the vision encoders of multimodal language models."""
 
+from ipcv import baselines
 from ipcv.api import CompressionHandle, compress
 from ipcv.config import IPCV
 from ipcv.decoders import DART, FastV, RandomDrop, V2Drop
@@ -16,6 +17,7 @@ __all__ = [
     "RandomDrop",
     "V2Drop",
     "__version__",
+    "baselines",
     "compress",
     "preset",
 ]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self, get_args
+
+from ipcv.reconstruction import RECONSTRUCTORS
+from ipcv.selectors import SELECTORS
 
 Scope = Literal["item", "batch"]
 
@@ -50,6 +53,10 @@ class IPCV(Config):
         scope: what patches compete and rebuild each other in. "item": one image or one video, so
             that no answer depends on what else is in the batch. "batch": everything in one encoder
             call, as in the published code; only for reproducing published numbers.
+        selector: name of the rule for what is kept, in `ipcv.selectors`; "difference" is the
+            published one.
+        reconstruction: name of the rule for what rebuilds a removed patch, in
+            `ipcv.reconstruction`; "mean" is the published one.
 
     Raises:
         ValueError: a setting is out of range or of the wrong type.
@@ -60,6 +67,8 @@ class IPCV(Config):
     stabilization_layers: int = 7
     num_neighbors: int = 10
     scope: Scope = "item"
+    selector: str = "difference"
+    reconstruction: str = "mean"
 
     def __post_init__(self) -> None:
         self._require_integer("prune_layer", minimum=1)
@@ -68,6 +77,14 @@ class IPCV(Config):
         self._require_integer("num_neighbors", minimum=1)
         if self.scope not in get_args(Scope):
             raise ValueError(f'scope must be "item" or "batch", got {self.scope!r}')
+        require_name("selector", self.selector, SELECTORS)
+        require_name("reconstruction", self.reconstruction, RECONSTRUCTORS)
+
+
+def require_name(name: str, value: object, known: Collection[str]) -> None:
+    """Raise `ValueError`, listing what is known, unless `value` is one of these."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def require_integer(name: str, value: Any, minimum: int) -> int:

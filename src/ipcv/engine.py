@@ -11,12 +11,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ipcv import ops
 from ipcv.arguments import Arguments, bind, on_device
 from ipcv.config import IPCV
 from ipcv.encoders.base import EncoderAdapter, TilesReader
 from ipcv.hooks import Hooked, Method, states_of, with_states
-from ipcv.selection import Selection
+from ipcv.selection import Selection, choose
 from ipcv.stats import EncoderCall, Stats
 
 
@@ -150,28 +149,18 @@ class Engine(Hooked[_Call]):
         return with_states(output, self.adapter.like(call.selection.restore(kept), states))
 
     def _select(self, call: _Call, hidden_states: Tensor) -> None:
-        """Choose the rows to keep and prepare the rebuilding of the others (sections 3.1, 3.2)."""
+        """Choose the rows to keep and prepare the rebuilding of the others."""
         assert call.previous is not None
         rows = self.adapter.rows(hidden_states)
         items = self.adapter.layout(call.context, hidden_states)
         layout = items.merged() if self.method.scope == "batch" else items
-        counts = layout.keep_counts(self.method.reduction_ratio)
-        scores = layout.rank(ops.feature_difference(call.previous.to(rows.device), rows))
+        choice = choose(call.previous.to(rows.device), rows, layout, self.method)
         call.previous = None
-        kept, removed = ops.select_top(scores, layout.group_lengths, counts)
         blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
-        known = tuple(counts) if layout.group_lengths == items.group_lengths else None
-        self.stats.add(EncoderCall(items, known, kept, *blocks))
-        if counts == layout.filled_lengths:
-            return
-        kept_lengths = layout.per_item(counts)
-        removed_lengths = [n - k for n, k in zip(layout.item_lengths, kept_lengths, strict=True)]
-        states = rows[removed], rows[kept]
-        neighbors = ops.nearest_neighbors(
-            *states, removed_lengths, kept_lengths, self.method.num_neighbors
-        )
-        reconstruct = ops.Reconstruction(*states, neighbors)
-        call.selection = Selection(layout, counts, kept, removed, reconstruct)
+        known = tuple(choice.counts) if layout.group_lengths == items.group_lengths else None
+        self.stats.add(EncoderCall(items, known, choice.kept, *blocks))
+        if not choice.keeps_all:
+            call.selection = Selection.of(choice, rows, self.method)
 
     def _stabilize(self, index: int) -> None:
         """Let kept rows attend all rows in this block; only kept rows ask (section 3.3)."""

@@ -77,7 +77,7 @@ class Neighbors(NamedTuple):
     """For each of `R` removed rows, the kept rows that rebuild it.
 
     Attributes:
-        indices: `(R, k)` int64, positions among the kept rows.
+        indices: `(R, k)` int64, positions among the kept rows; `k` may be 0.
         weights: `(R, k)`, rows sum to 1; `None` means the plain mean.
     """
 
@@ -85,7 +85,12 @@ class Neighbors(NamedTuple):
     weights: Tensor | None = None
 
     def combine(self, kept: Tensor) -> Tensor:
-        """The weighted mean of each row's neighbours: `(K, C) -> (R, C)`, no `(R, k, C)` tensor."""
+        """The weighted mean of each row's neighbours: `(K, C) -> (R, C)`, no `(R, k, C)` tensor.
+
+        Zero for rows without neighbours.
+        """
+        if not self.indices.shape[1]:
+            return kept.new_zeros(len(self.indices), kept.shape[1])
         if self.weights is None:
             return F.embedding_bag(self.indices, kept, mode="mean")
         weights = self.weights.to(kept.dtype)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ipcv import ops
+from ipcv.config import IPCV
 from ipcv.memo import Memo
+from ipcv.reconstruction import RECONSTRUCTORS
+from ipcv.selectors import SELECTORS
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,13 @@ class Layout:
         rectangular: whether all groups have the same length and must carry equally many rows.
         padding: `(N,)` bool, the rows that hold no patch: never kept, never anybody's neighbour.
         padding_lengths: how many rows of each group those are; empty without padding.
+        positions: gives `(N, 3)` int64 on the device: frame or tile, row and column of the patch.
         order: gives `(N,)`, for each row the input row it holds, where the encoder permutes rows.
     """
 
     item_lengths: tuple[int, ...]
     group_lengths: tuple[int, ...]
+    positions: Callable[[], Tensor]
     protected: int = 0
     rectangular: bool = False
     padding: Tensor | None = None
@@ -70,14 +76,47 @@ class Layout:
         return scores
 
 
+class Choice(NamedTuple):
+    """Which rows are kept.
+
+    Attributes:
+        layout: which rows belong together.
+        counts: kept rows per group of the layout.
+        kept, removed: `(K,)`, `(R,)` int64 row indices, ascending. Padding counts as removed.
+    """
+
+    layout: Layout
+    counts: list[int]
+    kept: Tensor
+    removed: Tensor
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.counts == self.layout.filled_lengths
+
+
+def choose(previous: Tensor, rows: Tensor, layout: Layout, method: IPCV) -> Choice:
+    """Choose the rows to keep (paper, section 3.1).
+
+    Args:
+        previous: `(N, C)` input of block `prune_layer - 1`.
+        rows: `(N, C)` its output.
+        layout: which rows belong together.
+        method: the settings.
+    """
+    counts = layout.keep_counts(method.reduction_ratio)
+    scores = layout.rank(SELECTORS[method.selector](previous, rows, layout))
+    return Choice(layout, counts, *ops.select_top(scores, layout.group_lengths, counts))
+
+
 @dataclass
 class Selection(Memo):
     """Which rows go on, and how to rebuild the others; and what blocks compute from that once.
 
     Attributes:
         layout: which rows belong together.
-        counts: kept rows per group of the layout.
-        kept, removed: `(K,)`, `(R,)` int64 row indices, ascending. Padding counts as removed.
+        counts, kept, removed: as in `Choice`.
         reconstruct: gives the removed rows `(R, C)` from the kept ones `(K, C)`.
     """
 
@@ -86,6 +125,18 @@ class Selection(Memo):
     kept: Tensor
     removed: Tensor
     reconstruct: ops.Reconstruction
+
+    @classmethod
+    def of(cls, choice: Choice, rows: Tensor, method: IPCV) -> Selection:
+        """Prepare the rebuilding of the removed ones of the rows `(N, C)` (section 3.2)."""
+        layout, counts, kept, removed = choice
+        kept_lengths = layout.per_item(counts)
+        removed_lengths = [n - k for n, k in zip(layout.item_lengths, kept_lengths, strict=True)]
+        states = rows[removed], rows[kept]
+        neighbors = RECONSTRUCTORS[method.reconstruction](
+            *states, removed_lengths, kept_lengths, method.num_neighbors
+        )
+        return cls(*choice, ops.Reconstruction(*states, neighbors))
 
     def merge(self, kept: Tensor, removed: Tensor) -> Tensor:
         """All rows `(N, C)` in their original order."""

@@ -105,6 +105,8 @@ class PlainItem:
         result = torch.empty_like(self.pruned)
         result[self.kept] = current
         for i, neighbors in self.neighbors.items():
-            change = [result[j] - self.pruned[j] for j in neighbors]
-            result[i] = self.pruned[i] + torch.stack(change).mean(0)
+            result[i] = self.pruned[i]
+            if self.method.reconstruction == "mean":
+                change = [result[j] - self.pruned[j] for j in neighbors]
+                result[i] += torch.stack(change).mean(0)
         return result

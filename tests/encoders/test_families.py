@@ -136,6 +136,16 @@ def test_equals_plain_loops_at_other_settings(name, ratio, stabilization):
         assert_close(flat(call["last"])[rows], outputs[-1])
 
 
+@families
+def test_without_reconstruction_removed_rows_stay(name):
+    method = ipcv.IPCV(1, 0.65, 2, 3, reconstruction="none")
+    model, inputs = prompt(name, "two-sizes")
+    with captured(model) as call, ipcv.compress(model, method):
+        model(**inputs)
+    for rows, outputs in reference(name, "two-sizes", method):
+        assert_close(flat(call["last"])[rows], outputs[-1])
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.has_video])
 def test_frames_of_a_video_may_lose_all_their_patches(name, attention):

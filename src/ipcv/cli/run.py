@@ -36,6 +36,12 @@ def run(
     stabilization_layers: Annotated[int | None, Option(show_default="preset")] = None,
     num_neighbors: Annotated[int | None, Option(show_default="preset")] = None,
     scope: Annotated[str | None, Option(help='"item" or "batch".', show_default="preset")] = None,
+    selector: Annotated[
+        str | None, Option(help="Rule for the patches that are kept.", show_default="preset")
+    ] = None,
+    reconstruction: Annotated[
+        str | None, Option(help="Rule that rebuilds removed ones.", show_default="preset")
+    ] = None,
     language: Annotated[
         str, Option(help="Inside the language model: none, dart, fastv, v2drop or random.")
     ] = "none",
@@ -65,6 +71,8 @@ def run(
             "stabilization_layers": stabilization_layers,
             "num_neighbors": num_neighbors,
             "scope": scope,
+            "selector": selector,
+            "reconstruction": reconstruction,
         }.items()
         if value is not None
     }

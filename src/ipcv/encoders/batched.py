@@ -27,10 +27,12 @@ class _Context(NamedTuple):
     Attributes:
         filled: whether a position holds a patch, `(B, ...)` flattening to `(B, S)`, or `None`.
         tiles: tiles per image, empty if not known.
+        columns: patches side by side in a tile; a number, or `(B,)` where tiles differ.
     """
 
     filled: Tensor | None
     tiles: Sequence[int]
+    columns: int | Tensor
 
 
 class BatchedEncoder(EncoderAdapter):
@@ -54,7 +56,14 @@ class BatchedEncoder(EncoderAdapter):
     """The encoder's argument that is true where there is a patch."""
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> _Context:
-        return _Context(arguments.get(self.padding_argument or ""), tiles)
+        filled = arguments.get(self.padding_argument or "")
+        return _Context(filled, tiles, self.columns(arguments))
+
+    def columns(self, arguments: Arguments) -> int | Tensor:
+        """How many patches are side by side in a tile, from the encoder's arguments."""
+        config: Any = self.encoder.config
+        size, width = config.patch_size, arguments["pixel_values"].shape[-1]
+        return int(width // (size if isinstance(size, int) else size[-1]))
 
     def layout(self, context: _Context, hidden_states: Tensor) -> Layout:
         num_tiles, length, _ = hidden_states.shape
@@ -68,6 +77,9 @@ class BatchedEncoder(EncoderAdapter):
         return Layout(
             item_lengths=tuple(n * length for n in tiles),
             group_lengths=(length,) * num_tiles,
+            positions=partial(
+                _positions, length, self.protected, context.columns, tiles, hidden_states.device
+            ),
             protected=self.protected,
             rectangular=True,
             padding=padding,
@@ -189,6 +201,10 @@ class Siglip2Encoder(BatchedEncoder):
 
     padding_argument = "pixel_attention_mask"
 
+    def columns(self, arguments: Arguments) -> Tensor:
+        shapes: Tensor = arguments["spatial_shapes"]
+        return shapes[:, 1]
+
 
 class InternVLEncoder(BatchedEncoder):
     """InternVL: a CLS token, and in some sizes norms on queries and keys."""
@@ -218,6 +234,20 @@ class Dinov2Encoder(BatchedEncoder):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__(encoder)
         self.protected = 1 + getattr(encoder.config, "num_register_tokens", 0)
+
+
+def _positions(
+    length: int,
+    protected: int,
+    columns: int | Tensor,
+    tiles: Sequence[int],
+    device: torch.device,
+) -> Tensor:
+    """`(B * length, 3)`: tile within its image, row and column; zeros for protected tokens."""
+    patch = (torch.arange(length, device=device) - protected).clamp(min=0)
+    width = torch.as_tensor(columns, device=device).view(-1, 1)
+    tile = ops.upload([[i] for n in tiles for i in range(n)], device)
+    return torch.stack(torch.broadcast_tensors(tile, patch // width, patch % width), -1).view(-1, 3)
 
 
 def _places(selection: Selection) -> Tensor | None:

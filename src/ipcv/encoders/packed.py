@@ -30,8 +30,11 @@ class PackedEncoder(EncoderAdapter):
     attention_name = "attn"
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
-        lengths = tuple(t * h * w for t, h, w in arguments["grid_thw"].tolist())
-        return Layout(item_lengths=lengths, group_lengths=lengths)
+        grids, device = arguments["grid_thw"].tolist(), arguments["hidden_states"].device
+        lengths = tuple(t * h * w for t, h, w in grids)
+        config: Any = self.encoder.config
+        positions = partial(grid_positions, grids, config.spatial_merge_size, device)
+        return Layout(lengths, lengths, positions)
 
     def layout(self, context: Layout, hidden_states: Tensor) -> Layout:
         return context
@@ -119,7 +122,8 @@ class WindowedEncoder(PackedEncoder):
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         grid_thw, windows = arguments["grid_thw"], arguments.get("window_index")
         order = partial(self._input_rows, grid_thw, windows)
-        return replace(super().open(arguments, tiles), order=order)
+        layout = super().open(arguments, tiles)
+        return replace(layout, order=order, positions=lambda: layout.positions()[order()])
 
     def _input_rows(self, grid_thw: Tensor, windows: Tensor | None) -> Tensor:
         """`(N,)`: a window index permutes units of `spatial_merge_size ** 2` consecutive rows."""
@@ -141,3 +145,13 @@ class DeepStackEncoder(PackedEncoder):
     def full_length_outputs(self, arguments: Arguments) -> set[int]:
         tapped: Any = self.encoder.deepstack_visual_indexes
         return super().full_length_outputs(arguments) | set(tapped)
+
+
+def grid_positions(grids: Sequence[Sequence[int]], merge: int, device: torch.device) -> Tensor:
+    """`(N, 3)` frame, row and column of every patch, in cells of `merge x merge` patches."""
+    positions = [
+        torch.cartesian_prod(*map(torch.arange, (t, h // merge, w // merge, merge, merge)))
+        for t, h, w in grids
+    ]
+    frame, row, column, below, right = torch.cat(positions).unbind(1)
+    return ops.upload(torch.stack([frame, row * merge + below, column * merge + right], 1), device)
