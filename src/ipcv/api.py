@@ -8,6 +8,8 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
+from ipcv.baselines.merging import MergeEngine
+from ipcv.baselines.tome import ToMe
 from ipcv.config import IPCV
 from ipcv.decoders.checks import check_method
 from ipcv.decoders.engine import DecoderEngine
@@ -17,6 +19,9 @@ from ipcv.encoders.base import EncoderAdapter
 from ipcv.encoders.registry import adapter_for
 from ipcv.engine import Engine
 from ipcv.stats import Stats
+
+VisionMethod = IPCV | ToMe
+"""What the vision encoder can be compressed by."""
 
 _compressed: WeakSet[nn.Module] = WeakSet()
 
@@ -28,9 +33,11 @@ class CompressionHandle:
         stats: what was pruned, per encoder call and item, and per prefill; see `ipcv.stats`.
     """
 
-    def __init__(self, engines: Sequence[Engine | DecoderEngine], stats: Stats) -> None:
+    def __init__(
+        self, engines: Sequence[Engine | MergeEngine | DecoderEngine], stats: Stats
+    ) -> None:
         self._engines, self.stats = engines, stats
-        self._has_vision = any(isinstance(engine, Engine) for engine in engines)
+        self._has_vision = any(isinstance(engine, Engine | MergeEngine) for engine in engines)
 
     @property
     def kept_indices(self) -> list[Tensor]:
@@ -71,7 +78,7 @@ class CompressionHandle:
 
 
 def compress(
-    model: nn.Module, vision: IPCV | None = None, language: LanguageMethod | None = None
+    model: nn.Module, vision: VisionMethod | None = None, language: LanguageMethod | None = None
 ) -> CompressionHandle:
     """Make `model` run on fewer image tokens, in its vision encoder, its language model or both.
 
@@ -88,6 +95,7 @@ def compress(
         model: a supported `transformers` model: the full one or, with `vision` alone, also its
             inner model or a bare encoder.
         vision: settings for the vision encoder; `ipcv.preset(model).vision` are the published ones.
+            Or a rival from `ipcv.baselines`.
         language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
             `ipcv.RandomDrop`.
 
@@ -98,18 +106,18 @@ def compress(
     """
     if vision is None and language is None:
         raise TypeError("nothing to do: give vision, language or both")
-    if vision is not None and not isinstance(vision, IPCV):
-        raise TypeError(f"vision must be an ipcv.IPCV, got {type(vision).__name__}")
+    if vision is not None and not isinstance(vision, VisionMethod):
+        raise TypeError(
+            f"vision must be an ipcv.IPCV or one of ipcv.baselines, got {type(vision).__name__}"
+        )
     if language is not None and not isinstance(language, LanguageMethod):
         raise TypeError(
             f"language must be an ipcv.DART, FastV, V2Drop or RandomDrop, "
             f"got {type(language).__name__}"
         )
-    stats, engines = Stats(), list[Engine | DecoderEngine]()
+    stats, engines = Stats(), list[Engine | MergeEngine | DecoderEngine]()
     if vision is not None:
-        adapter = adapter_for(model)
-        _check(vision, adapter)
-        engines.append(Engine(adapter, vision, stats))
+        engines.append(_vision_engine(adapter_for(model), vision, stats))
     if language is not None:
         decoder = find_decoder(model)
         check_method(language, decoder)
@@ -124,8 +132,24 @@ def compress(
     return CompressionHandle(engines, stats)
 
 
-def _target(engine: Engine | DecoderEngine) -> nn.Module:
-    return engine.adapter.encoder if isinstance(engine, Engine) else engine.decoder.model
+def _target(engine: Engine | MergeEngine | DecoderEngine) -> nn.Module:
+    return (
+        engine.adapter.encoder if isinstance(engine, Engine | MergeEngine) else engine.decoder.model
+    )
+
+
+def _vision_engine(
+    adapter: EncoderAdapter, vision: VisionMethod, stats: Stats
+) -> Engine | MergeEngine:
+    if isinstance(vision, IPCV):
+        _check(vision, adapter)
+        return Engine(adapter, vision, stats)
+    if not adapter.can_merge:
+        raise ValueError(
+            f"token merging does not work in a {type(adapter.encoder).__name__}: padding, windows "
+            "and rotary positions with CLS are not supported"
+        )
+    return MergeEngine(adapter, vision, stats)
 
 
 def _check(vision: IPCV, adapter: EncoderAdapter) -> None:

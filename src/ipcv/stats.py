@@ -24,7 +24,7 @@ class ItemStats:
     Attributes:
         patches: patches that came in.
         kept: patches that went through every block.
-        tokens_per_block: for each block, the patches that queries and MLP ran on.
+        tokens_per_block: for each block, the patches that its MLP ran on.
         keys_per_block: for each block, the patches that served as keys and values.
     """
 
@@ -102,6 +102,42 @@ class EncoderCall:
 
 
 @dataclass(frozen=True)
+class MergeCall:
+    """One forward of a vision encoder that merges tokens.
+
+    Attributes:
+        item_lengths: rows per image or video.
+        tokens: per attention segment its tokens before each block and, at last, behind them all.
+        protected: of these, how many at the start are no patches.
+    """
+
+    item_lengths: tuple[int, ...]
+    tokens: tuple[tuple[int, ...], ...]
+    protected: int
+
+    @cached_property
+    def items(self) -> tuple[ItemStats, ...]:
+        """One per image or video."""
+        segments = iter(self.tokens)
+        return tuple(self._item(length, segments) for length in self.item_lengths)
+
+    def _item(self, length: int, segments: Iterator[tuple[int, ...]]) -> ItemStats:
+        own: list[tuple[int, ...]] = []
+        while sum(segment[0] for segment in own) < length:
+            own.append(next(segments))
+        patches = [sum(n) - self.protected * len(own) for n in zip(*own, strict=True)]
+        return ItemStats(patches[0], patches[-1], tuple(patches[1:]), tuple(patches[:-1]))
+
+    @property
+    def kept_indices(self) -> list[Tensor]:
+        """Raises `RuntimeError`: merging keeps no patch as it is."""
+        raise RuntimeError("token merging keeps no patch as it is: there are no kept indices")
+
+
+VisionCall = EncoderCall | MergeCall
+
+
+@dataclass(frozen=True)
 class Prefill:
     """One forward of the language model with images in it; padding is not counted.
 
@@ -162,10 +198,10 @@ class Stats:
     """What was pruned lately. Iterates over encoder calls, oldest first; prints as a table."""
 
     def __init__(self) -> None:
-        self._calls: deque[EncoderCall] = deque(maxlen=HISTORY)
+        self._calls: deque[VisionCall] = deque(maxlen=HISTORY)
         self._prefills: deque[Prefill] = deque(maxlen=HISTORY)
 
-    def add(self, call: EncoderCall) -> None:
+    def add(self, call: VisionCall) -> None:
         """Remember an encoder call; forget the oldest beyond `HISTORY`."""
         self._calls.append(call)
 
@@ -174,7 +210,7 @@ class Stats:
         self._prefills.append(prefill)
 
     @property
-    def calls(self) -> tuple[EncoderCall, ...]:
+    def calls(self) -> tuple[VisionCall, ...]:
         """The remembered encoder calls, oldest first."""
         return tuple(self._calls)
 
@@ -183,7 +219,7 @@ class Stats:
         """The remembered prefills of the language model, oldest first."""
         return tuple(self._prefills)
 
-    def __iter__(self) -> Iterator[EncoderCall]:
+    def __iter__(self) -> Iterator[VisionCall]:
         return iter(self.calls)
 
     def __len__(self) -> int:

@@ -6,5 +6,6 @@
 
 from ipcv.baselines.downsample import Downsample
 from ipcv.baselines.prune import PruneOnly, RandomPrune, UniformPrune
+from ipcv.baselines.tome import ToMe
 
-__all__ = ["Downsample", "PruneOnly", "RandomPrune", "UniformPrune"]
+__all__ = ["Downsample", "PruneOnly", "RandomPrune", "ToMe", "UniformPrune"]

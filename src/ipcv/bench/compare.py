@@ -19,7 +19,7 @@ from ipcv.bench.flops import count_flops
 from ipcv.config import IPCV
 from ipcv.decoders import LanguageMethod
 from ipcv.encoders.registry import adapter_for
-from ipcv.stats import EncoderCall
+from ipcv.stats import VisionCall
 
 REPETITIONS = 5
 """Timed runs per variant, of which the median is reported."""
@@ -68,7 +68,7 @@ class Run:
     total_ms: list[float] = field(default_factory=list)
     encoder_gflops: float = 0.0
     visual_tokens: Tensor | None = None
-    calls: list[EncoderCall] = field(default_factory=list)
+    calls: list[VisionCall] = field(default_factory=list)
     llm_tokens: int = 0
     kv_bytes: int = 0
 

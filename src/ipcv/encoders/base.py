@@ -92,6 +92,26 @@ class EncoderAdapter(ABC):
         Both are in the encoder's own shape; `arguments` are the block's, for all rows.
         """
 
+    can_merge = False
+    """Whether `segment_lengths`, `heads` and `project_output` exist: what Token Merging needs."""
+
+    def segment_lengths(self, arguments: Arguments) -> list[int]:
+        """Rows per attention segment, from the first block's arguments. May wait for the device."""
+        raise NotImplementedError
+
+    def heads(
+        self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Query, key, value and the key before rotary embedding, each `(T, heads, D)`.
+
+        Of normed tokens `(T, C)` that have the positions of the rows `positions (T,)`.
+        """
+        raise NotImplementedError
+
+    def project_output(self, attention: Any, attended: Tensor, hidden_states: Tensor) -> Any:
+        """What `attention` returns, from `(T, heads * D)`; `hidden_states` have its shape."""
+        raise NotImplementedError
+
     def full_length_outputs(self, arguments: Arguments) -> set[int]:
         """Blocks but the last whose output somebody reads, and that must hence have all rows."""
         requested = arguments.get("output_hidden_states")

@@ -138,6 +138,27 @@ class BatchedEncoder(EncoderAdapter):
             )
         return attention.get_submodule(self.output_name)(output.flatten(2)), weights
 
+    can_merge = True
+
+    def segment_lengths(self, arguments: Arguments) -> list[int]:
+        hidden_states: Tensor = arguments["hidden_states"]
+        return [hidden_states.shape[1]] * len(hidden_states)
+
+    def heads(
+        self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        query, key, value = (
+            x.unflatten(-1, (-1, attention.head_dim))
+            for x in self.project(attention, normed, normed)
+        )
+        return query, key, value, key
+
+    def project_output(
+        self, attention: Any, attended: Tensor, hidden_states: Tensor
+    ) -> tuple[Tensor, None]:
+        output = attention.get_submodule(self.output_name)(attended)
+        return self.like(output, hidden_states), None
+
     def project(
         self, attention: Any, queries: Tensor, keys: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -194,12 +215,14 @@ class Idefics3Encoder(BatchedEncoder):
     """Idefics3 and SmolVLM: images of different size are padded to one."""
 
     padding_argument = "patch_attention_mask"
+    can_merge = False
 
 
 class Siglip2Encoder(BatchedEncoder):
     """SigLIP 2 with native aspect ratio (NaFlex): patch sequences are padded to one length."""
 
     padding_argument = "pixel_attention_mask"
+    can_merge = False
 
     def columns(self, arguments: Arguments) -> Tensor:
         shapes: Tensor = arguments["spatial_shapes"]

@@ -16,6 +16,7 @@ class Dinov3Encoder(Dinov2Encoder):
     """Positions `cos`, `sin` are `(patches, D)` for all images, `(B, 1, kept, D)` once pruned."""
 
     blocks_path = "model.layer"
+    can_merge = False
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         return super().prune_arguments(arguments, selection) | {

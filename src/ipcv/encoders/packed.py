@@ -84,6 +84,25 @@ class PackedEncoder(EncoderAdapter):
         projected: Tensor = attention.proj(output.reshape(len(queries), -1))
         return projected
 
+    can_merge = True
+
+    def segment_lengths(self, arguments: Arguments) -> list[int]:
+        lengths: list[int] = arguments["cu_seqlens"].diff().tolist()
+        return lengths
+
+    def heads(
+        self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        query, key, value = (
+            attention.qkv(normed).view(len(normed), 3, attention.num_heads, -1).unbind(1)
+        )
+        cos, sin = (x[positions] for x in arguments["position_embeddings"])
+        return ops.rotate(query, cos, sin), ops.rotate(key, cos, sin), value, key
+
+    def project_output(self, attention: Any, attended: Tensor, hidden_states: Tensor) -> Tensor:
+        projected: Tensor = attention.proj(attended)
+        return projected
+
     @staticmethod
     def _kept_embeddings(
         embeddings: tuple[Tensor, Tensor], selection: Selection
@@ -118,6 +137,8 @@ class PackedEncoder(EncoderAdapter):
 
 class WindowedEncoder(PackedEncoder):
     """Qwen2.5-VL: rows are sorted by window inside each image."""
+
+    can_merge = False
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         grid_thw, windows = arguments["grid_thw"], arguments.get("window_index")
