@@ -22,7 +22,7 @@ check: .venv/.dev
 	$(BIN)/mypy
 
 bench: .venv/.run
-	$(BIN)/python benchmarks/encoder.py
+	$(BIN)/ipcv bench
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest

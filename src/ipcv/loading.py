@@ -11,6 +11,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForImageTextToText,
     AutoProcessor,
     PreTrainedModel,
@@ -31,6 +32,7 @@ def load(
     dtype: str = "auto",
     device: str | None = None,
     trust_remote_code: bool = False,
+    encoder_alone: bool = False,
 ) -> tuple[PreTrainedModel, Any]:
     """A model in eval mode and its processor.
 
@@ -39,16 +41,14 @@ def load(
         dtype: one of `DTYPES`; "auto" is the checkpoint's own, and float32 on a CPU.
         device: as torch names it; the accelerator by default, else the CPU.
         trust_remote_code: whether the checkpoint's own Python code may run.
+        encoder_alone: whether a vision encoder will do, which comes without a processor: `None`.
 
     Raises:
         ValueError: not found, of an unsupported type, wants remote code, ships no (whole)
             safetensors, or an unknown dtype or device.
     """
-    target = _device(device)
-    if dtype not in DTYPES:
-        raise ValueError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-    if dtype == "auto" and target.type == "cpu":
-        dtype = "float32"
+    target = torch_device(device)
+    weights = torch_dtype(dtype, target)
     source, options = str(name_or_path), {"trust_remote_code": trust_remote_code}
     if not Path(source).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
         raise ValueError(
@@ -57,11 +57,15 @@ def load(
     try:
         config = AutoConfig.from_pretrained(source, **options)
         family_of(config.model_type)
-        if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+            processor = load_processor(source, config.model_type, **options)
+            loader: Any = AutoModelForImageTextToText
+        elif encoder_alone:
+            processor, loader = None, AutoModel
+        else:
             raise ValueError(f"a {config.model_type} answers no questions: it is an encoder alone")
-        processor = load_processor(source, config.model_type, **options)
-        model = AutoModelForImageTextToText.from_pretrained(
-            source, config=config, dtype=dtype, use_safetensors=True, **options
+        model = loader.from_pretrained(
+            source, config=config, dtype=weights or "auto", use_safetensors=True, **options
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"cannot load {source}: {_one_line(error)}") from None
@@ -87,7 +91,22 @@ def images_only(processor_class: str) -> Any:
     return type(processor_class, (base,), members)
 
 
-def _device(name: str | None) -> torch.device:
+def torch_dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """One of `DTYPES`; `None` for the checkpoint's own. Raises `ValueError` on another name."""
+    if name not in DTYPES:
+        raise ValueError(f"unknown dtype {name!r}: use one of {', '.join(DTYPES)}")
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else None
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def torch_device(name: str | None) -> torch.device:
+    """The device of that name, by default the accelerator, else the CPU.
+
+    Raises:
+        ValueError: it cannot be used.
+    """
     if name is None:
         accelerator = torch.accelerator.current_accelerator()
         return (

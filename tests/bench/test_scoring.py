@@ -1,13 +1,13 @@
 from pathlib import Path
 
 import pytest
+from score_tiny import encoding_once
 
 import ipcv
 from ipcv.bench.scenes import draw_scene
 from ipcv.bench.suite import ask
 from ipcv.encoders.registry import adapter_for
 from ipcv.loading import load
-from score_tiny import encoding_once
 
 
 @pytest.mark.parametrize("ratio", [0, 0.65])

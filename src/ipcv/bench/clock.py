@@ -1,10 +1,16 @@
-"""One clock for all timings."""
+"""One clock for all timings, and the means to read it around every call of a module."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
+from typing import Any
 
 import torch
+from torch import nn
+
+from ipcv.arguments import Arguments
 
 
 def milliseconds() -> float:
@@ -12,3 +18,32 @@ def milliseconds() -> float:
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return 1e3 * perf_counter()
+
+
+@contextmanager
+def metered(module: nn.Module, read: Callable[[], float] = milliseconds) -> Iterator[list[float]]:
+    """By how much the meter rises in every call of `module`; in milliseconds by default."""
+    started: list[float] = []
+    elapsed: list[float] = []
+    before = module.register_forward_pre_hook(lambda *_: started.append(read()), prepend=True)
+    after = module.register_forward_hook(lambda *_: elapsed.append(read() - started.pop()))
+    try:
+        yield elapsed
+    finally:
+        before.remove()
+        after.remove()
+
+
+@contextmanager
+def recording(module: nn.Module) -> Iterator[list[Arguments]]:
+    """The keyword arguments of every call of `module`."""
+    calls: list[Arguments] = []
+
+    def record(_: Any, args: Any, kwargs: Arguments) -> None:
+        calls.append(kwargs)
+
+    hook = module.register_forward_pre_hook(record, with_kwargs=True)
+    try:
+        yield calls
+    finally:
+        hook.remove()

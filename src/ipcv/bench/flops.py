@@ -15,7 +15,9 @@ aten = torch.ops.aten
 def _cpu_attention(
     query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: Any, **__: Any
 ) -> int:
-    return int(sdpa_flop_count(query, key, value))
+    """Of every query head; those that share keys (grouped queries) do not share the work."""
+    heads = query[:2]
+    return int(sdpa_flop_count(query, (*heads, *key[2:]), (*heads, *value[2:])))
 
 
 def _embedding_bag(weight: tuple[int, ...], indices: tuple[int, ...], *_: Any, **__: Any) -> int:
@@ -31,12 +33,16 @@ UNCOUNTED = {
 """Formulas for operators that torch's counter takes for free."""
 
 
-def count_flops(function: Callable[[], object]) -> int:
-    """FLOPs (2 per multiply-add) of one call: matrix products, attention, neighbour means.
+def flop_counter() -> FlopCounterMode:
+    """Counts FLOPs (2 per multiply-add) under it: matrix products, attention, neighbour means.
 
     Like torch's counter it leaves out norms, activations, softmax and sorting.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
-    with counter, torch.no_grad():
+    return FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
+
+
+def count_flops(function: Callable[[], object]) -> int:
+    """FLOPs of one call, as `flop_counter` counts them."""
+    with flop_counter() as counter, torch.no_grad():
         function()
     return int(counter.get_total_flops())

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
+from ipcv.bench.clock import metered
+from ipcv.bench.records import Records, Row
 from ipcv.bench.scenes import HELD_OUT, Question, Scene, draw_scene
+from ipcv.bench.variants import Variant
+from ipcv.encoders.packed import PackedEncoder
+from ipcv.encoders.registry import adapter_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 ANSWER_TOKENS = 8
 """The most new tokens of an answer."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Exact-match accuracy, overall and by kind of question."""
-
-    right: dict[str, int]
-    asked: dict[str, int]
-
-    @property
-    def overall(self) -> float:
-        """Right answers per question."""
-        return sum(self.right.values()) / sum(self.asked.values())
-
-    @property
-    def by_kind(self) -> dict[str, float]:
-        """The same for each kind."""
-        return {kind: self.right[kind] / count for kind, count in self.asked.items()}
 
 
 def held_out_scenes(num_questions: int, size: tuple[int, int] = (448, 448)) -> Iterator[Scene]:
@@ -47,31 +35,74 @@ def held_out_scenes(num_questions: int, size: tuple[int, int] = (448, 448)) -> I
         seed += 1
 
 
-def evaluate(
-    model: Any,
+def evaluate_scenes(
+    model: nn.Module,
     processor: Any,
     scenes: Iterable[Scene],
-    prepare: Callable[[Image], Image] = lambda image: image,
-    on_scene: Callable[[], None] = lambda: None,
-) -> Scores:
-    """Ask every question of every scene, greedily; an answer counts if it matches exactly.
+    variants: Mapping[str, Variant],
+    records: Records,
+    on_step: Callable[[], None] = lambda: None,
+) -> None:
+    """Ask every question of every scene, greedily; an answer is right if it matches exactly.
+
+    Adds a row per scene and variant to the records, for those that they lack: number of the
+    `scene`, `variant`, `encoder_ms` of one encoding, and of each question `kinds`, `right` and
+    `answers`.
 
     Args:
-        model: in eval mode, compressed or not.
+        model: in eval mode, not compressed.
         processor: its processor.
         scenes: what to ask about.
-        prepare: applied to each image first; a baseline may shrink or blank it.
-        on_scene: called after each scene.
+        variants: by name.
+        records: where rows go.
+        on_step: called after each scene.
     """
-    right: Counter[str] = Counter()
-    asked: Counter[str] = Counter()
-    for scene in scenes:
-        answers = ask(model, processor, prepare(scene.image), [q.text for q in scene.questions])
-        for question, answer in zip(scene.questions, answers, strict=True):
-            asked[question.kind] += 1
-            right[question.kind] += answer == question.answer
-        on_scene()
-    return Scores(dict(right), dict(asked))
+    for number, scene in enumerate(scenes):
+        for name in records.missing("scene", number, variants):
+            records.add(
+                {"scene": number, "variant": name, **_ask(model, processor, scene, variants[name])}
+            )
+        on_step()
+
+
+def _ask(model: nn.Module, processor: Any, scene: Scene, variant: Variant) -> Row:
+    image = variant.downsample(scene.image) if variant.downsample else scene.image
+    adapter = adapter_for(model)
+    once = encoding_once if type(adapter) is PackedEncoder else nullcontext
+    with variant.applied(model), once(adapter.encoder), metered(adapter.encoder) as encoding:
+        answers = ask(model, processor, image, [question.text for question in scene.questions])
+    return {
+        "encoder_ms": sum(encoding),
+        "kinds": [question.kind for question in scene.questions],
+        "right": [a == q.answer for a, q in zip(answers, scene.questions, strict=True)],
+        "answers": answers,
+    }
+
+
+@contextmanager
+def encoding_once(encoder: nn.Module) -> Iterator[None]:
+    """Encode one image of each call and repeat the result: all prompts of a call share theirs.
+
+    That changes no number, for what an image gives does not depend on the others in its call. For
+    encoders of packed rows.
+    """
+    copies: list[int] = []
+
+    def keep_first(_: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> Any:
+        pixels, grid = args[0], kwargs["grid_thw"]
+        copies.append(len(grid))
+        return (pixels[: len(pixels) // len(grid)],), kwargs | {"grid_thw": grid[:1]}
+
+    def repeat(_: Any, args: Any, output: Any) -> None:
+        output.pooler_output = output.pooler_output.repeat(copies.pop(), 1)
+
+    before = encoder.register_forward_pre_hook(keep_first, with_kwargs=True, prepend=True)
+    after = encoder.register_forward_hook(repeat)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
 
 
 def ask(model: Any, processor: Any, image: Image, questions: list[str]) -> list[str]:
@@ -99,12 +130,12 @@ def ask(model: Any, processor: Any, image: Image, questions: list[str]) -> list[
     return [text.strip() for text in processor.batch_decode(new_tokens, skip_special_tokens=True)]
 
 
-def answer_prior(questions: Iterable[Question]) -> Scores:
-    """What a model without eyes can reach: each kind's most frequent answer, every time."""
+def answer_prior(questions: Iterable[Question]) -> dict[str, tuple[int, int]]:
+    """What a model without eyes can reach: each kind's most frequent answer, every time.
+
+    Per kind, how many are right and how many there are.
+    """
     answers: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for question in questions:
         answers[question.kind][question.answer] += 1
-    return Scores(
-        {kind: max(counts.values()) for kind, counts in answers.items()},
-        {kind: counts.total() for kind, counts in answers.items()},
-    )
+    return {kind: (max(counts.values()), counts.total()) for kind, counts in answers.items()}

@@ -7,6 +7,8 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from ipcv.cli.bench import bench
+from ipcv.cli.eval import evaluate
 from ipcv.cli.models import models
 from ipcv.cli.run import run
 from ipcv.cli.version import version
@@ -18,6 +20,8 @@ app = typer.Typer(
     help="Compress the vision encoders of multimodal language models, without retraining.",
 )
 app.command()(run)
+app.command()(bench)
+app.command("eval")(evaluate)
 app.command()(models)
 app.command()(version)
 

@@ -8,8 +8,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from ipcv.bench.compare import Run, Variant, visual_cosine
+from ipcv.bench.answers import Run, visual_cosine
+from ipcv.bench.cost import Cost
+from ipcv.bench.variants import Variant
 from ipcv.config import Config
+
+TIMES = ("encoder_ms", "prefill_ms", "decode_ms", "total_ms")
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,11 @@ class Report:
     question: str
     settings: Variant
     runs: dict[str, Run]
+    costs: dict[str, Cost]
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers as JSON types; of times the medians."""
-        summaries = {name: run.summary() for name, run in self.runs.items()}
+        summaries = {name: _summary(run, self.costs[name]) for name, run in self.runs.items()}
         result: dict[str, Any] = {
             "model": self.model,
             "question": self.question,
@@ -75,6 +80,19 @@ class Report:
             cosine = f"{report['visual_token_cosine']:.4f}"
             table.add_row("cosine of visual tokens", "1.0000", cosine)
         return table
+
+
+def _summary(run: Run, cost: Cost) -> dict[str, Any]:
+    return {
+        "answer": run.answer,
+        "new_tokens": run.new_tokens,
+        "patches": cost.patches,
+        "patches_kept": cost.patches_kept,
+        **{name: cost.median(name) for name in TIMES},
+        "encoder_gflops": cost.encoder_gflops,
+        "llm_tokens": cost.llm_tokens,
+        "kv_megabytes": cost.kv_bytes / 1e6,
+    }
 
 
 def _named(settings: Config | None) -> dict[str, Any] | None:

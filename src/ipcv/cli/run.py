@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -84,8 +85,10 @@ def run(
     media, question = read_prompt(inputs)
 
     # Only now what takes seconds to import or load.
-    from ipcv.bench.compare import REPETITIONS, Variant
-    from ipcv.bench.compare import compare as run_variants
+    from ipcv.bench.answers import answer
+    from ipcv.bench.cost import REPETITIONS, Job, measure
+    from ipcv.bench.jobs import generate
+    from ipcv.bench.variants import Variant
     from ipcv.loading import load
     from ipcv.models import TINY
     from ipcv.presets import preset
@@ -106,17 +109,15 @@ def run(
     if save_overlay is not None:
         check_inputs(prompt)
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("running", total=len(variants) * (REPETITIONS + 1))
-        measured = run_variants(
-            loaded,
-            processor,
-            prompt,
-            list(variants.values()),
-            max_new_tokens=max_new_tokens,
-            on_step=lambda: progress.advance(task),
-        )
-    runs = dict(zip(variants, measured, strict=True))
-    report = Report(name, question, settings, runs)
+        task = progress.add_task("running", total=len(variants) * (REPETITIONS + 2))
+        runs = {}
+        for key, variant in variants.items():
+            runs[key] = answer(loaded, processor, prompt, variant, max_new_tokens)
+            progress.advance(task)
+        call = partial(generate, loaded, prompt, max_new_tokens)
+        jobs = {key: Job(variant, call) for key, variant in variants.items()}
+        costs = measure(loaded, jobs, on_step=lambda: progress.advance(task))
+    report = Report(name, question, settings, runs, costs)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:

@@ -1,0 +1,181 @@
+"""The two kinds of evaluation that `ipcv eval` knows, from the model to the tables."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from torch import nn
+
+from ipcv.bench.fidelity import evaluate_images, find_images
+from ipcv.bench.intervals import Estimate
+from ipcv.bench.observe import PROMPT, observer
+from ipcv.bench.quality import Quality, qualities
+from ipcv.bench.quality_table import (
+    equal_time_tables,
+    fidelity_summary,
+    suite_summary,
+    summary_tables,
+    worst_images,
+)
+from ipcv.bench.records import Records, Row
+from ipcv.bench.suite import evaluate_scenes, held_out_scenes
+from ipcv.bench.variants import Variant
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found.
+
+    Attributes:
+        label: what the quality is.
+        summary: per variant its numbers.
+        found: per variant its quality, unit by unit.
+        notes: what else is to be said.
+        extra: what else goes into JSON.
+    """
+
+    label: str
+    summary: dict[str, dict[str, Any]]
+    found: dict[str, Quality]
+    notes: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def points(self) -> dict[str, tuple[float, Estimate]]:
+        """Per variant its encoder time, relative to uncompressed, and its quality."""
+        return {name: (q.time, q.estimate) for name, q in self.found.items()}
+
+    def tables(self) -> list[RenderableType]:
+        """For people."""
+        if not self.found:
+            return self.notes  # type: ignore[return-value]
+        return [
+            *summary_tables(self.label, self.summary),
+            *equal_time_tables(self.found),
+            *self.notes,
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types; an estimate is a list of mean, low and high."""
+        return {"label": self.label, "variants": self.summary, **self.extra}
+
+
+class Evaluation(ABC):
+    """Something to evaluate variants of a model on."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """How many scenes or images there are."""
+
+    @abstractmethod
+    def run(
+        self,
+        name: str,
+        model: nn.Module,
+        processor: Any,
+        variants: Mapping[str, Variant],
+        records: Path | None,
+        on_step: Callable[[], None],
+    ) -> Report:
+        """Evaluate the variants.
+
+        Args:
+            name: of the model, for the records.
+            model: in eval mode, not compressed.
+            processor: its processor, or `None` for a vision encoder.
+            variants: by name, "uncompressed" among them.
+            records: a file for single results, from which an interrupted run goes on.
+            on_step: called after each scene or image.
+        """
+
+
+@dataclass(frozen=True)
+class Suite(Evaluation):
+    """So many questions of the built-in suite."""
+
+    questions: int = 300
+
+    @property
+    def steps(self) -> int:
+        return len(list(held_out_scenes(self.questions)))
+
+    def run(
+        self,
+        name: str,
+        model: nn.Module,
+        processor: Any,
+        variants: Mapping[str, Variant],
+        records: Path | None,
+        on_step: Callable[[], None],
+    ) -> Report:
+        kept = Records(records, {"task": "suite", "model": name, "questions": self.questions})
+        scenes = held_out_scenes(self.questions)
+        evaluate_scenes(model, processor, scenes, variants, kept, on_step)
+        rows = _of(kept.rows, variants)
+        found = qualities(rows, "scene", "right")
+        label = f"right answers, of {self.questions:,} held-out questions"
+        return Report(label, suite_summary(rows, found), found, extra={"questions": self.questions})
+
+
+@dataclass(frozen=True)
+class Fidelity(Evaluation):
+    """How close a compressed model stays on a folder of images.
+
+    Attributes:
+        images: the folder.
+        prompt, new_tokens: what a language model is asked about each, and how long it answers.
+        side: of the crops that a vision encoder is shown, in pixels.
+    """
+
+    images: Path
+    prompt: str = PROMPT
+    new_tokens: int = 16
+    side: int | None = None
+
+    @property
+    def steps(self) -> int:
+        return len(find_images(self.images))
+
+    def run(
+        self,
+        name: str,
+        model: nn.Module,
+        processor: Any,
+        variants: Mapping[str, Variant],
+        records: Path | None,
+        on_step: Callable[[], None],
+    ) -> Report:
+        run = {"task": "fidelity", "model": name, "images": str(self.images), "side": self.side}
+        run |= {"prompt": self.prompt, "new_tokens": self.new_tokens}
+        kept = Records(records, run)
+        observe = observer(model, processor, self.prompt, self.new_tokens, self.side)
+        evaluate_images(self.images, variants, observe, kept, on_step)
+        rows = _of(kept.rows, variants)
+        found = qualities(rows, "image", "cosine")
+        broken = {row["image"]: row["error"] for row in kept.rows if "error" in row}
+        worst = worst_images(rows)
+        notes = [f"worst of {variant}: {', '.join(images)}" for variant, images in worst.items()]
+        notes += [f"skipped {image}: {error}" for image, error in broken.items()]
+        if broken:
+            notes.append(f"{len(broken)} of {self.steps} images skipped")
+        return Report(
+            "cosine of visual tokens to uncompressed",
+            fidelity_summary(rows, found),
+            found,
+            notes,
+            {"images": self.steps, "skipped": broken, "worst": worst},
+        )
+
+
+def _of(rows: Sequence[Row], variants: Mapping[str, Variant]) -> list[Row]:
+    """The rows of these variants, in their order."""
+    order = list(variants)
+    own = [row for row in rows if row.get("variant") in variants]
+    return sorted(own, key=lambda row: order.index(row["variant"]))

@@ -1,0 +1,111 @@
+"""From records to numbers: quality per variant, and per method at equal measured time."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ipcv.bench.intervals import Estimate, mean
+from ipcv.bench.plots import method_of
+from ipcv.bench.records import Row
+from ipcv.bench.variants import UNCOMPRESSED
+
+BASELINE = "downsample"
+"""The method that the others are compared to at equal time."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One variant on all units (images or scenes).
+
+    Attributes:
+        scores: `(units,)` per unit.
+        weights: `(units,)` how much each counts.
+        time: encoder time relative to uncompressed: the median over units of the units' ratios.
+    """
+
+    scores: np.ndarray[Any, np.dtype[np.float64]]
+    weights: np.ndarray[Any, np.dtype[np.float64]]
+    time: float
+
+    @property
+    def estimate(self) -> Estimate:
+        """Its mean over units."""
+        return mean(self.scores.tolist(), self.weights.tolist())
+
+
+def qualities(rows: Sequence[Row], unit: str, score: str) -> dict[str, Quality]:
+    """Per variant, from rows with `unit`, `variant`, `encoder_ms` and a `score`.
+
+    Units that some variant lacks are left out. A score may be a list of results, such as those of
+    the questions about a scene; then the unit counts as often.
+    """
+    table: dict[str, dict[Any, Row]] = {}
+    for row in rows:
+        if "variant" in row and row[score] is not None:
+            table.setdefault(row["variant"], {})[row[unit]] = row
+    common = sorted(set.intersection(*map(set, table.values()))) if table else []
+    if not common:
+        return {}
+    base = table[UNCOMPRESSED]
+    return {
+        name: _quality([own[u] for u in common], [base[u] for u in common], score)
+        for name, own in table.items()
+    }
+
+
+def _quality(rows: Sequence[Row], base: Sequence[Row], score: str) -> Quality:
+    values = [row[score] if isinstance(row[score], list) else [row[score]] for row in rows]
+    ratios = [row["encoder_ms"] / b["encoder_ms"] for row, b in zip(rows, base, strict=True)]
+    return Quality(
+        np.array([np.mean(v) for v in values], dtype=float),
+        np.array([len(v) for v in values], dtype=float),
+        statistics.median(ratios),
+    )
+
+
+def at_equal_time(
+    found: dict[str, Quality], times: Sequence[float]
+) -> dict[str, list[tuple[Estimate, Estimate | None] | None]]:
+    """Per method and time its quality, and by how much that is above the baseline's.
+
+    Quality at a time lies on the line between the method's two nearest measured settings, unit by
+    unit, the uncompressed model among them; `None` beyond the fastest. Differences are paired.
+
+    Args:
+        found: per variant.
+        times: encoder time relative to uncompressed.
+    """
+    methods = dict.fromkeys(method_of(name) for name in found if name != UNCOMPRESSED)
+    weights = found[UNCOMPRESSED].weights.tolist()
+    result: dict[str, list[tuple[Estimate, Estimate | None] | None]] = {m: [] for m in methods}
+    for time in times:
+        scores = {method: _interpolated(found, method, time) for method in methods}
+        baseline = scores.get(BASELINE)
+        for method, own in scores.items():
+            if own is None:
+                result[method].append(None)
+                continue
+            gain = None
+            if baseline is not None and method != BASELINE:
+                gain = mean((own - baseline).tolist(), weights)
+            result[method].append((mean(own.tolist(), weights), gain))
+    return result
+
+
+def _interpolated(
+    found: dict[str, Quality], method: str, time: float
+) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """`(units,)` scores of the method at that time."""
+    curve = [q for name, q in found.items() if method_of(name) == method]
+    curve = sorted([*curve, found[UNCOMPRESSED]], key=lambda quality: quality.time)
+    for left, right in pairwise(curve):
+        if left.time <= time <= right.time:
+            share = (time - left.time) / (right.time - left.time)
+            return (1 - share) * left.scores + share * right.scores
+    return None

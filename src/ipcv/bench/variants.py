@@ -1,0 +1,132 @@
+"""Ways to run a model, by the name that they have on the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from ipcv.api import VisionMethod, compress
+from ipcv.baselines import Downsample, PruneOnly, RandomPrune, ToMe, UniformPrune
+from ipcv.config import IPCV, require_fraction, require_name
+from ipcv.decoders import METHODS as LANGUAGE_METHODS
+from ipcv.decoders import LanguageMethod, V2Drop
+from ipcv.decoders.registry import find_decoder
+from ipcv.encoders.registry import find_encoder
+from ipcv.presets import preset
+
+Maker = Callable[[nn.Module, float], "Variant"]
+UNCOMPRESSED = "uncompressed"
+RATIOS = (0.35, 0.5, 0.65, 0.8)
+"""The fractions of patches removed that are measured unless others are asked for."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a model; `None` leaves a part as it is."""
+
+    vision: VisionMethod | None = None
+    language: LanguageMethod | None = None
+    downsample: Downsample | None = None
+
+    def applied(self, model: nn.Module) -> AbstractContextManager[object]:
+        """A context in which the model runs this way; images are shrunk by whoever makes inputs."""
+        if self.vision is None and self.language is None:
+            return nullcontext()
+        return compress(model, self.vision, self.language)
+
+
+def _pruning(method: type[IPCV], model: nn.Module, ratio: float, **parts: Any) -> Variant:
+    """The preset, with what makes the method another one."""
+    published, rival = preset(model).vision.to_dict(), method()
+    own = {
+        name: getattr(rival, name)
+        for name in published
+        if getattr(rival, name) != getattr(IPCV(), name)
+    }
+    return Variant(method(**published | own | parts | {"reduction_ratio": ratio}))
+
+
+def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
+    """As many tokens merged in all as the other methods remove."""
+    encoder, module = find_encoder(model)
+    return Variant(ToMe(ratio / len(encoder.adapter(module).blocks), schedule))  # type: ignore[arg-type]
+
+
+def _downsampling(model: nn.Module, ratio: float) -> Variant:
+    """As many patches fewer."""
+    return Variant(downsample=Downsample(math.sqrt(1 - ratio)))
+
+
+def _language(name: str, model: nn.Module, ratio: float) -> Variant:
+    decoder, method = find_decoder(model), LANGUAGE_METHODS[name]
+    published = preset(model).language
+    if type(published) is not method:
+        published = method().scaled(len(decoder.layers), decoder.first_prunable)
+    if isinstance(published, V2Drop):  # one stage, for it has no ratio
+        return Variant(language=V2Drop(stages=((published.prune_layers[0], 1 - ratio),)))
+    return Variant(language=method.from_dict(published.to_dict() | {"reduction_ratio": ratio}))
+
+
+VISION_METHODS: dict[str, Maker] = {
+    "ipcv": partial(_pruning, IPCV),
+    "random": partial(_pruning, RandomPrune),
+    "uniform": partial(_pruning, UniformPrune),
+    "random-no-ngr": partial(_pruning, RandomPrune, reconstruction="none"),
+    "uniform-no-ngr": partial(_pruning, UniformPrune, reconstruction="none"),
+    "prune-only": partial(_pruning, PruneOnly),
+    "tome": partial(_merging, "constant"),
+    "tome-decreasing": partial(_merging, "decreasing"),
+    "downsample": _downsampling,
+}
+DECODER_METHODS: dict[str, Maker] = {
+    "random-drop" if name == "random" else name: partial(_language, name)
+    for name in LANGUAGE_METHODS
+}
+METHODS = VISION_METHODS | DECODER_METHODS
+"""Makes the variant for a model and a fraction of the patches (or image tokens) removed."""
+
+
+def make_variants(
+    model: nn.Module, methods: Sequence[str], ratios: Sequence[float]
+) -> dict[str, Variant]:
+    """All pairs, by names like "ipcv 0.65", after the uncompressed model.
+
+    A method may be a sum, such as "ipcv+dart". Methods of the language side take part only where
+    the model has one.
+
+    Raises:
+        ValueError: an unknown method, a ratio out of range, or one that the model cannot take.
+    """
+    for ratio in ratios:
+        require_fraction("ratio", ratio)
+    variants = {UNCOMPRESSED: Variant()}
+    for method in methods:
+        for ratio in ratios:
+            variants[f"{method} {ratio:g}"] = _sum(model, method.split("+"), ratio)
+    return variants
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Raise `ValueError` for a method that no model knows."""
+    for method in methods:
+        for name in method.split("+"):
+            require_name("method", name, METHODS)
+
+
+def _sum(model: nn.Module, names: Sequence[str], ratio: float) -> Variant:
+    check_methods(names)
+    parts: dict[str, Any] = {}
+    for name in names:
+        made = METHODS[name](model, ratio)
+        own = {f.name: v for f in dataclasses.fields(made) if (v := getattr(made, f.name))}
+        if both := parts.keys() & own.keys():
+            raise ValueError(f"{'+'.join(names)} sets {' and '.join(both)} twice")
+        parts |= own
+    return Variant(**parts)

@@ -1,0 +1,105 @@
+"""`ipcv bench`: what compression costs and saves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from ipcv.bench.variants import RATIOS, check_methods
+from ipcv.config import require_fraction
+from ipcv.output import check_writable, write_csv, write_json
+
+Option = typer.Option
+
+
+def bench(
+    model: Annotated[
+        str | None, typer.Argument(help="Folder or hub id.", show_default="the embedded model")
+    ] = None,
+    shape: Annotated[
+        str | None, Option(help="Built-in dimensions instead, such as qwen2-vl-7b.")
+    ] = None,
+    random_weights: Annotated[
+        bool, Option("--random-weights", help="Measure the dimensions of a model alone.")
+    ] = False,
+    depth: Annotated[
+        int | None, Option(help="Blocks of the shape's encoder.", show_default="all")
+    ] = None,
+    language_model: Annotated[
+        bool, Option("--language-model", help="Measure the language model, too.")
+    ] = False,
+    method: Annotated[
+        list[str] | None,
+        Option(help="Repeatable. ipcv+dart is both.", show_default="ipcv, tome, downsample"),
+    ] = None,
+    ratio: Annotated[
+        list[float] | None,
+        Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
+    ] = None,
+    size: Annotated[
+        list[int] | None, Option(help="Pixels per side. Repeatable.", show_default="448")
+    ] = None,
+    images: Annotated[int, Option(min=1, help="Images in a prompt.")] = 1,
+    frames: Annotated[int, Option(min=0, help="A video of so many frames instead.")] = 0,
+    repetitions: Annotated[int, Option(min=2)] = 5,
+    new_tokens: Annotated[int, Option(min=2, help="With --language-model.")] = 8,
+    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+    json: Annotated[Path | None, Option(help="Write all numbers here.")] = None,
+    csv: Annotated[Path | None, Option(help="The same as CSV.")] = None,
+    plot: Annotated[Path | None, Option(help="Draw measured time against FLOPs here.")] = None,
+) -> None:
+    """Measure time, FLOPs and memory of a model, uncompressed and compressed, side by side.
+
+    The images are noise: cost does not depend on what they show.
+    """
+    methods, ratios = method or ["ipcv", "tome", "downsample"], ratio or list(RATIOS)
+    check_methods(methods)
+    for value in ratios:
+        require_fraction("ratio", value)
+    for path in (json, csv, plot):
+        check_writable(path)
+
+    # Only now what takes seconds to import or load.
+    from ipcv.bench.cost import measure
+    from ipcv.bench.cost_table import rows, table
+    from ipcv.bench.environment import environment
+    from ipcv.bench.jobs import make_jobs
+    from ipcv.bench.subject import load_subject
+    from ipcv.bench.variants import make_variants
+    from ipcv.bench.workload import Workload
+
+    workloads = [Workload(side, images, frames) for side in size or [448]]
+    loaded = load_subject(
+        model,
+        shape=shape,
+        random_weights=random_weights,
+        depth=depth,
+        vision_only=not language_model,
+        dtype=dtype,
+        device=device,
+    )
+    variants = make_variants(loaded, methods, ratios)
+    measured: list[dict[str, Any]] = []
+    console = Console()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        steps = len(variants) * (repetitions + 1)
+        task = progress.add_task("measuring", total=steps * len(workloads))
+        for workload in workloads:
+            jobs = make_jobs(loaded, variants, workload, new_tokens if language_model else 0)
+            costs = measure(loaded, jobs, repetitions, lambda: progress.advance(task))
+            measured += (own := rows(str(workload), costs))
+            console.print(table(own))
+    content = {"environment": environment(loaded), "rows": measured}
+    if json is not None:
+        write_json(json, content)
+    if csv is not None:
+        write_csv(csv, measured)
+    if plot is not None:
+        from ipcv.bench.plots import plot_costs
+
+        plot_costs(plot, measured)

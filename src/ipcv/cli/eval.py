@@ -1,0 +1,85 @@
+"""`ipcv eval`: what compression keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from ipcv.bench.variants import RATIOS, check_methods
+from ipcv.config import require_fraction
+from ipcv.output import check_writable, write_json
+
+Option = typer.Option
+
+
+def evaluate(
+    model: Annotated[
+        str | None, typer.Argument(help="Folder or hub id.", show_default="the embedded model")
+    ] = None,
+    images: Annotated[
+        Path | None, Option(help="Folder of any images: how close the compressed model stays.")
+    ] = None,
+    questions: Annotated[int, Option(min=1, help="Of the built-in suite.")] = 300,
+    method: Annotated[
+        list[str] | None,
+        Option(help="Repeatable. ipcv+dart is both.", show_default="ipcv, tome, downsample"),
+    ] = None,
+    ratio: Annotated[
+        list[float] | None,
+        Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
+    ] = None,
+    prompt: Annotated[str, Option(help="What is asked about --images.")] = "Describe the image.",
+    new_tokens: Annotated[int, Option(min=1, help="Of the answer to it.")] = 16,
+    size: Annotated[
+        int | None, Option(help="Crops of --images for a vision encoder, in pixels.")
+    ] = None,
+    records: Annotated[
+        Path | None, Option(help="Keep single results here; an interrupted run goes on from them.")
+    ] = None,
+    json: Annotated[Path | None, Option(help="Write the summary here.")] = None,
+    plot: Annotated[Path | None, Option(help="Draw quality against encoder time here.")] = None,
+    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+) -> None:
+    """Measure what compression keeps: right answers, or fidelity to the uncompressed model.
+
+    By default the suite: questions about drawn scenes, for the embedded model. With --images,
+    no labels are needed: outputs are compared to the uncompressed model's.
+    """
+    methods, ratios = method or ["ipcv", "tome", "downsample"], ratio or list(RATIOS)
+    check_methods(methods)
+    for value in ratios:
+        require_fraction("ratio", value)
+    for path in (records, json, plot):
+        check_writable(path)
+
+    # Only now what takes seconds to import or load.
+    from ipcv.bench.environment import environment
+    from ipcv.bench.evaluation import Fidelity, Suite
+    from ipcv.bench.variants import make_variants
+    from ipcv.loading import load
+    from ipcv.models import TINY
+
+    name = model or str(TINY)
+    task = Fidelity(images, prompt, new_tokens, size) if images else Suite(questions)
+    loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
+    variants = make_variants(loaded, methods, ratios)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("evaluating", total=task.steps)
+        advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
+        report = task.run(name, loaded, processor, variants, records, advance)
+    console = Console()
+    for part in report.tables():
+        console.print(part)
+    content: dict[str, Any] = {"environment": environment(loaded), **report.to_dict()}
+    if json is not None:
+        write_json(json, content)
+    if plot is not None:
+        from ipcv.bench.plots import plot_quality
+
+        plot_quality(plot, report.points, report.label)
