@@ -141,5 +141,5 @@ def patch_errors(seen: Observation, reference: Observation) -> Tensor:
     tokens = _on_grid(seen, reference)
     if tokens is None:
         raise ValueError("the tokens of this variant are at other places than the reference's")
-    error: Tensor = torch.linalg.vector_norm(tokens - reference.tokens, dim=-1)
-    return error / torch.linalg.vector_norm(reference.tokens, dim=-1).mean()
+    scale = float(reference.tokens.norm(dim=-1).mean())
+    return torch.linalg.vector_norm(tokens - reference.tokens, dim=-1) / scale  # type: ignore[no-any-return]

@@ -41,7 +41,7 @@ def observer(
         side: pixels per side of those crops; what the encoder was trained on by default.
     """
     if processor is None:
-        return partial(_features, model, side or _side(model))
+        return partial(_features, model, side)
     return partial(_answer, model, processor, prompt, new_tokens)
 
 
@@ -60,14 +60,19 @@ def _answer(
     return Observation(run.visual_tokens, grid, run.encoder_ms, run.logits, run.answer)
 
 
-def _features(model: Any, side: int, image: Image.Image, variant: Variant) -> Observation:
-    """The last hidden states of the patches of the largest square in the middle."""
-    adapter = adapter_for(model)
-    patch = _patch(model)
-    pixels = _pixels(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
+def crop(model: Any, image: Image.Image, side: int | None = None) -> Image.Image:
+    """The largest square in the middle, scaled to `side` or to what the encoder was trained on."""
+    side = side or _side(model.config.image_size)
+    return ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+
+
+def _features(model: Any, side: int | None, image: Image.Image, variant: Variant) -> Observation:
+    """The last hidden states of the patches of a crop."""
+    adapter, patch = adapter_for(model), _side(model.config.patch_size)
+    pixels = _pixels(crop(model, image, side))
     if variant.downsample is not None:
         # On pixels, so that the result is a whole number of patches.
-        smaller = max(1, round(side * variant.downsample.factor / patch)) * patch
+        smaller = max(1, round(pixels.shape[-1] * variant.downsample.factor / patch)) * patch
         pixels = F.interpolate(pixels, (smaller, smaller), mode="bicubic", antialias=True)
     weight = next(model.parameters())
     arguments: Arguments = {"pixel_values": pixels.to(weight.device, weight.dtype)}
@@ -87,11 +92,5 @@ def _pixels(image: Image.Image) -> Tensor:
     return ((pixels - mean) / std)[None]
 
 
-def _patch(model: Any) -> int:
-    size = model.config.patch_size
-    return int(size if isinstance(size, int) else size[0])
-
-
-def _side(model: Any) -> int:
-    size = model.config.image_size
-    return int(size if isinstance(size, int) else size[0])
+def _side(size: int | list[int] | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else size[0]

@@ -31,9 +31,9 @@ def plot_costs(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     Raises:
         ImportError: matplotlib is missing.
     """
-    pyplot = _pyplot()
+    plt = pyplot()
     workloads = list(dict.fromkeys(row["workload"] for row in rows))
-    figure, panels = pyplot.subplots(
+    figure, panels = plt.subplots(
         1, len(workloads), figsize=(1 + 4.2 * len(workloads), 4.2), squeeze=False,
         layout="constrained",
     )  # fmt: skip
@@ -51,7 +51,7 @@ def plot_costs(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             ylabel="encoder time, % of uncompressed", ylim=(0, None),
         )  # fmt: skip
     panels[0][0].legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_quality(path: Path, points: Mapping[str, tuple[float, Estimate]], label: str) -> None:
@@ -65,8 +65,8 @@ def plot_quality(path: Path, points: Mapping[str, tuple[float, Estimate]], label
     Raises:
         ImportError: matplotlib is missing.
     """
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(7, 4.6), layout="constrained")
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
     start = 100 * points[UNCOMPRESSED][0], points[UNCOMPRESSED][1].mean
     curves: dict[str, list[tuple[float, float]]] = {}
     for name, (time, quality) in points.items():
@@ -77,7 +77,7 @@ def plot_quality(path: Path, points: Mapping[str, tuple[float, Estimate]], label
     axes.plot(*start, "o", color=INK, label=UNCOMPRESSED, markersize=8)
     axes.set(xlabel="encoder time, % of uncompressed", ylabel=label)
     axes.legend(frameon=False, loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
@@ -89,18 +89,20 @@ def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]])
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Matplotlib without a window. Raises `ImportError` where it is missing."""
     try:
         import matplotlib
     except ImportError:
         raise ImportError("plots need matplotlib: pip install ipcv[eval]") from None
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
-    return pyplot
+    return plt
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a figure, whole or not at all."""
     with whole_file(path) as part:
         figure.savefig(part, dpi=130)
-    _pyplot().close(figure)
+    pyplot().close(figure)

@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from ipcv.cli.bench import bench
 from ipcv.cli.eval import evaluate
+from ipcv.cli.inspect import inspect
 from ipcv.cli.models import models
 from ipcv.cli.run import run
 from ipcv.cli.version import version
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(bench)
 app.command("eval")(evaluate)
+app.command()(inspect)
 app.command()(models)
 app.command()(version)
 

@@ -1,0 +1,71 @@
+"""`ipcv inspect`: what happens to one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ipcv.bench.variants import RATIOS, check_methods
+from ipcv.config import IPCV, require_fraction
+from ipcv.media import load_image
+from ipcv.output import check_writable
+
+Option = typer.Option
+
+
+def inspect(
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    output: Annotated[Path, Option("--output", "-o", help="The picture to draw.")],
+    model: Annotated[
+        str | None, Option(help="Folder or hub id.", show_default="the embedded model")
+    ] = None,
+    method: Annotated[str, Option(help="ipcv, random, uniform or prune-only.")] = "ipcv",
+    ratio: Annotated[
+        list[float] | None,
+        Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
+    ] = None,
+    patch: Annotated[
+        str | None, Option(metavar="X,Y", help="Show which patches rebuild this one.")
+    ] = None,
+    size: Annotated[int | None, Option(help="The crop for a vision encoder, in pixels.")] = None,
+    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+) -> None:
+    """Draw what is kept of an image, which patches rebuild a removed one, and the errors left."""
+    ratios = ratio or list(RATIOS)
+    check_methods([method])
+    for value in ratios:
+        require_fraction("ratio", value)
+    check_writable(output)
+    place, picture = _place(patch), load_image(image)
+
+    # Only now what takes seconds to import or load.
+    from ipcv.bench.inspection import draw, inspect_image
+    from ipcv.bench.observe import crop, observer
+    from ipcv.bench.plots import save
+    from ipcv.bench.variants import UNCOMPRESSED, make_variants
+    from ipcv.loading import load
+    from ipcv.models import TINY
+
+    loaded, processor = load(model or str(TINY), device=device, encoder_alone=True)
+    variants = make_variants(loaded, [method], ratios)
+    del variants[UNCOMPRESSED]
+    settings = {name: v.vision for name, v in variants.items() if isinstance(v.vision, IPCV)}
+    if not settings:
+        raise ValueError(f"{method} keeps no patches as they are: there is nothing to inspect")
+    observe = observer(loaded, processor, new_tokens=1, side=size)
+    found = inspect_image(loaded, observe, picture, settings, place)
+    shown = picture if processor is not None else crop(loaded, picture, size)
+    save(draw(shown, found, place), output)
+    Console(stderr=True).print(f"wrote {output}")
+
+
+def _place(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        raise ValueError(f"a patch is two numbers, column and row, such as 3,5: got {text!r}")
+    return int(parts[0]), int(parts[1])
