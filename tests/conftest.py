@@ -1,9 +1,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from tests.checkpoints import save_qwen2_vl
+
+settings.register_profile("ipcv", deadline=None)  # the first example pays for imports
+settings.load_profile("ipcv")
 
 
 @pytest.fixture(scope="session")

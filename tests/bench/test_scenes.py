@@ -74,5 +74,5 @@ def test_held_out_scenes_are_held_out() -> None:
     assert sum(len(scene.questions) for scene in scenes) == 20
     assert np.array_equal(scenes[0].image, draw_scene(HELD_OUT).image)
     prior = answer_prior(q for s in scenes for q in s.questions)
-    assert sum(prior.asked.values()) == 20
-    assert 0 < prior.overall <= 1
+    assert sum(asked for _, asked in prior.values()) == 20
+    assert all(0 < right <= asked for right, asked in prior.values())

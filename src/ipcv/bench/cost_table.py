@@ -65,8 +65,8 @@ def _spread(name: str, values: Sequence[float]) -> Row:
 
 
 COLUMNS: dict[str, Cell] = {
-    "patches kept": lambda row: f"{row['patches_kept']:,} of {row['patches']:,}",
-    "encoder ms": lambda row: _range(row, "encoder_ms", ".1f"),
+    "kept": lambda row: f"{row['patches_kept']:,} of {row['patches']:,}",
+    "ms": lambda row: f"{row['encoder_ms']:.1f}",
     "GFLOPs": lambda row: f"{row['encoder_gflops']:,.1f}",
     "speed-up": lambda row: _speedup(row, "encoder_speedup"),
     "bound": lambda row: f"{row['encoder_bound']:.2f}x",
@@ -74,42 +74,44 @@ COLUMNS: dict[str, Cell] = {
     "peak MB": lambda row: f"{row['peak_bytes'] / 1e6:,.0f}",
 }
 DECODER_COLUMNS: dict[str, Cell] = {
-    "projector ms": lambda row: _range(row, "projector_ms", ".1f"),
-    "prefill ms": lambda row: _range(row, "prefill_ms", ".1f"),
+    "projector ms": lambda row: f"{row['projector_ms'] or 0:.1f}",
+    "prefill ms": lambda row: f"{row['prefill_ms']:.1f}",
     "first token": lambda row: _speedup(row, "first_token_speedup"),
-    "ms per token": lambda row: _range(row, "decode_ms", ".1f"),
-    "LLM tokens": lambda row: f"{row['llm_tokens']:,}",
+    "ms per token": lambda row: f"{row['decode_ms']:.1f}",
+    "tokens": lambda row: f"{row['llm_tokens']:,}",
     "KV MB": lambda row: f"{row['kv_bytes'] / 1e6:,.1f}",
 }
 
 
-def table(measured: Sequence[Row]) -> Table:
-    """The rows of one workload; medians, with the least and the most in brackets."""
-    has_decoder = measured[0]["prefill_ms"] is not None
-    columns = COLUMNS | (DECODER_COLUMNS if has_decoder else {})
-    is_noisy = any(_is_noise(row, "encoder_speedup") for row in measured)
-    printed = Table(
-        title=measured[0]["workload"],
-        caption="~ within noise: the repetitions disagree on which is faster" if is_noisy else None,
-    )
-    printed.add_column("")
+def tables(measured: Sequence[Row]) -> list[Table]:
+    """The vision encoder's and, where measured, the whole model's part of one workload's rows.
+
+    Medians; of speed-ups the least and the most in brackets.
+    """
+    workload = measured[0]["workload"]
+    parts = [_table(f"vision encoder, {workload}", "encoder_speedup", COLUMNS, measured)]
+    if measured[0]["prefill_ms"] is not None:
+        parts.append(
+            _table(f"whole model, {workload}", "first_token_speedup", DECODER_COLUMNS, measured)
+        )
+    return parts
+
+
+def _table(title: str, speedup: str, columns: Mapping[str, Cell], measured: Sequence[Row]) -> Table:
+    is_noisy = any(_is_noise(row, speedup) for row in measured)
+    caption = "~ within noise: the repetitions disagree on which is faster" if is_noisy else None
+    table = Table(title=title, caption=caption)
+    table.add_column("", no_wrap=True)
     for name in columns:
-        printed.add_column(name, justify="right")
+        table.add_column(name, justify="right")
     for row in measured:
-        printed.add_row(row["variant"], *(cell(row) for cell in columns.values()))
-    return printed
-
-
-def _range(row: Row, name: str, digits: str) -> str:
-    if row[name] is None:
-        return "-"
-    low, high = (format(row[f"{name}_{end}"], digits) for end in ("min", "max"))
-    return f"{row[name]:{digits}} [{low}, {high}]"
+        table.add_row(row["variant"], *(cell(row) for cell in columns.values()))
+    return table
 
 
 def _speedup(row: Row, name: str) -> str:
     mark = "~" if _is_noise(row, name) else ""
-    return mark + _range(row, name, ".2f").replace(" ", "x ", 1)
+    return f"{mark}{row[name]:.2f}x [{row[f'{name}_min']:.2f}, {row[f'{name}_max']:.2f}]"
 
 
 def _is_noise(row: Row, name: str) -> bool:

@@ -160,7 +160,8 @@ def draw(
         top.imshow(veil.numpy(), extent=extent)
         top.set_title(f"{name}: {int(one.kept.sum()):,} kept")
         _mark(top, patch, one.neighbors)
-        shown = bottom.imshow(one.errors, extent=extent, cmap="cividis", vmin=0, vmax=highest)
+        errors = one.errors.numpy()
+        shown = bottom.imshow(errors, extent=extent, cmap="cividis", vmin=0, vmax=highest)
         bottom.set_title(f"error, mean {float(one.errors.mean()):.3f}")
     figure.colorbar(shown, ax=axes[1][1:], shrink=0.8)
     for each in axes.flat:

@@ -66,7 +66,7 @@ def bench(
 
     # Only now what takes seconds to import or load.
     from ipcv.bench.cost import measure
-    from ipcv.bench.cost_table import rows, table
+    from ipcv.bench.cost_table import rows, tables
     from ipcv.bench.environment import environment
     from ipcv.bench.jobs import make_jobs
     from ipcv.bench.subject import load_subject
@@ -93,7 +93,8 @@ def bench(
             jobs = make_jobs(loaded, variants, workload, new_tokens if language_model else 0)
             costs = measure(loaded, jobs, repetitions, lambda: progress.advance(task))
             measured += (own := rows(str(workload), costs))
-            console.print(table(own))
+            for table in tables(own):
+                console.print(table)
     content = {"environment": environment(loaded), "rows": measured}
     if json is not None:
         write_json(json, content)

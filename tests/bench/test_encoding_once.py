@@ -1,11 +1,10 @@
 from pathlib import Path
 
 import pytest
-from score_tiny import encoding_once
 
 import ipcv
 from ipcv.bench.scenes import draw_scene
-from ipcv.bench.suite import ask
+from ipcv.bench.suite import ask, encoding_once
 from ipcv.encoders.registry import adapter_for
 from ipcv.loading import load
 

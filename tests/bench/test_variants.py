@@ -1,0 +1,78 @@
+"""Methods by name."""
+
+import pytest
+from tests.decoders.tiny import build as build_deep
+from tests.encoders.families import build
+
+import ipcv
+from ipcv import baselines
+from ipcv.bench.variants import DECODER_METHODS, METHODS, VISION_METHODS, make_variants
+
+
+def variant(name, ratio=0.6, model=None):
+    return make_variants(model or build("qwen2_vl"), [name], [ratio])[f"{name} {ratio:g}"]
+
+
+def test_pruning_methods_are_the_preset_with_other_parts():
+    settings = ipcv.preset(build("qwen2_vl")).vision
+    for name, kind, selector, reconstruction in (
+        ("ipcv", ipcv.IPCV, "difference", "mean"),
+        ("random", baselines.RandomPrune, "random", "mean"),
+        ("uniform", baselines.UniformPrune, "uniform", "mean"),
+        ("random-no-ngr", baselines.RandomPrune, "random", "none"),
+        ("uniform-no-ngr", baselines.UniformPrune, "uniform", "none"),
+        ("prune-only", baselines.PruneOnly, "difference", "none"),
+    ):
+        method = variant(name).vision
+        assert type(method) is kind
+        assert (method.selector, method.reconstruction) == (selector, reconstruction)
+        assert method.reduction_ratio == 0.6
+        assert method.prune_layer == settings.prune_layer
+        kept = 0 if name == "prune-only" else settings.stabilization_layers
+        assert method.stabilization_layers == kept
+
+
+def test_equal_ratios_remove_equally_many_tokens():
+    assert variant("downsample", 0.75).downsample.factor == 0.5
+    merging = variant("tome").vision
+    assert sum(merging.merged_per_block(1000, 4)) == 600
+    assert sum(variant("tome-decreasing").vision.merged_per_block(1000, 4)) == 600
+
+
+def test_language_methods_and_sums():
+    model = build_deep("qwen2_vl")
+    for name in DECODER_METHODS:
+        both = variant(f"ipcv+{name}", model=model)
+        assert both.vision.reduction_ratio == 0.6
+        assert both.language is not None
+    assert variant("v2drop", model=model).language.stages[0][1] == pytest.approx(0.4)
+
+
+def test_uncompressed_comes_first():
+    assert list(make_variants(build("dinov2"), ["ipcv"], [0.5, 0.35])) == [
+        "uncompressed",
+        "ipcv 0.5",
+        "ipcv 0.35",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "ratio", "message"),
+    [
+        ("best", 0.5, "must be one of ipcv"),
+        ("ipcv+random", 0.5, "sets vision twice"),
+        ("ipcv", 1.0, r"ratio must be a number in \[0, 1\)"),
+        ("dart", 0.5, "language side"),
+    ],
+)
+def test_bad_names(method, ratio, message):
+    with pytest.raises(ValueError, match=message):
+        make_variants(build("dinov2"), [method], [ratio])
+
+
+def test_every_method_runs():
+    model = build_deep("qwen2_vl")
+    for name in METHODS:
+        with variant(name, model=model).applied(model):
+            pass
+    assert set(METHODS) == {*VISION_METHODS, *DECODER_METHODS}
