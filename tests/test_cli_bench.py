@@ -12,6 +12,11 @@ from tests.test_cli import run
 OPTIONS = ("--device", "cpu")
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dinov2")
@@ -71,19 +76,10 @@ def test_bench(capsys, checkpoint, tmp_path):
 
 
 def test_bench_random_weights_of_a_checkpoint(capsys, checkpoint):
-    options = (
-        "--random-weights",
-        "--dtype",
-        "float32",
-        "--method",
-        "ipcv",
-        "--ratio",
-        0.5,
-        "--size",
-        112,
-    )
-    assert run("bench", checkpoint, *OPTIONS, *options, "--repetitions", 2) == 0
-    assert "32 of 64" in " ".join(capsys.readouterr().out.split())
+    options = (*OPTIONS, "--random-weights", "--dtype", "float32", "--repetitions", 2)
+    method = ("--method", "ipcv", "--ratio", 0.5, "--size", 112)
+    assert run("bench", checkpoint, *options, *method) == 0
+    assert "32/64" in capsys.readouterr().out
 
 
 def test_bench_bad_input(capsys, tmp_path):

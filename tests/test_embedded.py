@@ -1,7 +1,8 @@
 """The shipped model loads like any checkpoint, answers by looking, and survives compression."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 import ipcv
-from ipcv.bench.suite import evaluate, held_out_scenes
+from ipcv.bench.records import Records
+from ipcv.bench.scenes import Scene
+from ipcv.bench.suite import evaluate_scenes, held_out_scenes
+from ipcv.bench.variants import Variant
 from ipcv.loading import load
 from ipcv.models import EXAMPLE, TINY
 
@@ -18,19 +22,15 @@ ROOT = Path(__file__).parents[1]
 QUESTIONS = 60
 
 
-def blank(image: Image.Image) -> Image.Image:
-    return Image.new("RGB", image.size, (128, 128, 128))
-
-
 @pytest.fixture(scope="module")
 def score() -> Callable[..., float]:
     model, processor = load(TINY)
-    scenes = list(held_out_scenes(QUESTIONS))
 
-    def run(vision: ipcv.IPCV | None, prepare: Callable[..., Image.Image]) -> float:
-        settings = vision or ipcv.IPCV(prune_layer=1, reduction_ratio=0)
-        with ipcv.compress(model, settings):
-            return evaluate(model, processor, scenes, prepare).overall
+    def run(variant: Variant, scenes: Iterable[Scene]) -> float:
+        records = Records(None, {})
+        evaluate_scenes(model, processor, scenes, {"": variant}, records)
+        right = [result for row in records.rows for result in row["right"]]
+        return sum(right) / len(right)
 
     return run
 
@@ -55,16 +55,16 @@ def test_files_are_small() -> None:
 
 @pytest.mark.slow
 def test_it_answers_by_looking(score: Callable[..., float]) -> None:
-    assert score(None, lambda image: image) >= 0.8
-    assert score(None, blank) <= 0.5
+    scenes = list(held_out_scenes(QUESTIONS))
+    blank = Image.new("RGB", scenes[0].image.size, (128, 128, 128))
+    assert score(Variant(), scenes) >= 0.8
+    assert score(Variant(), [replace(scene, image=blank) for scene in scenes]) <= 0.5
 
 
 @pytest.mark.slow
 def test_compression_keeps_most_answers(score: Callable[..., float]) -> None:
-    model, _ = load(TINY)
-    preset = ipcv.preset(model).vision
-    half = ipcv.IPCV.from_dict(preset.to_dict() | {"reduction_ratio": 0.5})
-    assert score(half, lambda image: image) >= 0.6
+    half = replace(ipcv.preset(load(TINY)[0]).vision, reduction_ratio=0.5)
+    assert score(Variant(half), held_out_scenes(QUESTIONS)) >= 0.6
 
 
 def test_card_and_readme_show_the_measured_scores() -> None:

@@ -12,7 +12,7 @@ from ipcv.cli import main
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of PaliGemma's processor
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_run(name, tmp_path, image, capsys, monkeypatch):
-    monkeypatch.setattr("ipcv.bench.compare.REPETITIONS", 1)
+    monkeypatch.setattr("ipcv.bench.cost.REPETITIONS", 1)
     if name == "smolvlm":
         pytest.importorskip("num2words", reason="the processor of SmolVLM wants it")
     checkpoint = save(name, tmp_path / name)

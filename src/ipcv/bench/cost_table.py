@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from ipcv.bench.cost import Cost
@@ -65,11 +66,11 @@ def _spread(name: str, values: Sequence[float]) -> Row:
 
 
 COLUMNS: dict[str, Cell] = {
-    "kept": lambda row: f"{row['patches_kept']:,} of {row['patches']:,}",
+    "kept": lambda row: f"{row['patches_kept']:,}/{row['patches']:,}",
     "ms": lambda row: f"{row['encoder_ms']:.1f}",
     "GFLOPs": lambda row: f"{row['encoder_gflops']:,.1f}",
     "speed-up": lambda row: _speedup(row, "encoder_speedup"),
-    "bound": lambda row: f"{row['encoder_bound']:.2f}x",
+    "bound": lambda row: f"{row['encoder_bound']:.2f}",
     "of bound": lambda row: f"{row['speedup_over_bound']:.2f}",
     "peak MB": lambda row: f"{row['peak_bytes'] / 1e6:,.0f}",
 }
@@ -100,7 +101,7 @@ def tables(measured: Sequence[Row]) -> list[Table]:
 def _table(title: str, speedup: str, columns: Mapping[str, Cell], measured: Sequence[Row]) -> Table:
     is_noisy = any(_is_noise(row, speedup) for row in measured)
     caption = "~ within noise: the repetitions disagree on which is faster" if is_noisy else None
-    table = Table(title=title, caption=caption)
+    table = Table(title=title, caption=caption, box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right")
@@ -111,7 +112,7 @@ def _table(title: str, speedup: str, columns: Mapping[str, Cell], measured: Sequ
 
 def _speedup(row: Row, name: str) -> str:
     mark = "~" if _is_noise(row, name) else ""
-    return f"{mark}{row[name]:.2f}x [{row[f'{name}_min']:.2f}, {row[f'{name}_max']:.2f}]"
+    return f"{mark}{row[name]:.2f}x ({row[f'{name}_min']:.2f}-{row[f'{name}_max']:.2f})"
 
 
 def _is_noise(row: Row, name: str) -> bool:

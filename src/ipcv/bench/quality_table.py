@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from ipcv.bench.intervals import Estimate, mcnemar, mean, proportion
@@ -38,6 +39,8 @@ def suite_summary(rows: Sequence[Row], found: dict[str, Quality]) -> dict[str, d
         }
     return result
 
+
+STYLE: dict[str, Any] = {"box": box.SIMPLE, "padding": (0, 1, 0, 0)}
 
 OVERALL = {
     "time": "encoder time",
@@ -96,7 +99,7 @@ def summary_tables(title: str, summary: dict[str, dict[str, Any]]) -> list[Table
 
 
 def _summary_table(title: str, columns: list[str], summary: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=title, caption="± half a 95 % interval")
+    table = Table(title=title, caption="± half a 95 % interval", **STYLE)
     table.add_column("", no_wrap=True)
     for name in columns:
         table.add_column(OVERALL.get(name, name), justify="right")
@@ -116,7 +119,7 @@ def equal_time_tables(found: dict[str, Quality]) -> list[Table]:
 
 
 def _by_time(title: str, rows: dict[str, list[Estimate | None]]) -> Table:
-    table = Table(title=title, caption="± half a 95 % interval; - beyond what was measured")
+    table = Table(title=title, caption="± half a 95 % interval; - not measured", **STYLE)
     table.add_column("", no_wrap=True)
     for time in TIMES:
         table.add_column(f"{time:g}", justify="right")

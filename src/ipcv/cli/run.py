@@ -116,7 +116,7 @@ def run(
             progress.advance(task)
         call = partial(generate, loaded, prompt, max_new_tokens)
         jobs = {key: Job(variant, call) for key, variant in variants.items()}
-        costs = measure(loaded, jobs, on_step=lambda: progress.advance(task))
+        costs = measure(loaded, jobs, REPETITIONS, lambda: progress.advance(task))
     report = Report(name, question, settings, runs, costs)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
