@@ -59,6 +59,11 @@ class Decoder:
     model: nn.Module
 
     @property
+    def calls(self) -> list[tuple[nn.Module, str]]:
+        """Methods during which images go through the encoder and then the language model."""
+        return [(self.generator, "generate"), (self.owner, "forward")]
+
+    @property
     def config(self) -> Any:
         """Of the language model."""
         return self.model.config
@@ -84,7 +89,7 @@ class Decoder:
     def first_prunable(self) -> int:
         """Layers before this one need all image tokens: DeepStack adds features behind them."""
         vision: Any = getattr(self.owner.config, "vision_config", None)
-        return max(1, len(getattr(vision, "deepstack_visual_indexes", None) or ()))
+        return len(getattr(vision, "deepstack_visual_indexes", None) or ())
 
     def window(self, index: int) -> int | None:
         """How many of the latest tokens a layer attends, if not all."""
