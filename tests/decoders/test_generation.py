@@ -274,7 +274,10 @@ def test_images_side_by_side_keep_their_own_shares():
     prompt |= {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()}
     with torch.no_grad(), ipcv.compress(model, language=ipcv.RandomDrop(2, 0.75)) as handle:
         model(**prompt)
-    assert [len(kept) for kept in handle.stats.prefills[0].kept_indices] == [16, 16]
+        generate(model, prompt)
+        generate(model, prompt, num_beams=2)
+    shares = [[len(kept) for kept in prefill.kept_indices] for prefill in handle.stats.prefills]
+    assert shares == [[16, 16], [16, 16], [16, 16, 16, 16]]
 
 
 def test_both_sides():

@@ -118,9 +118,7 @@ class DecoderEngine(Hooked[Call]):
         if isinstance(mask, Tensor) and mask.ndim == 2:
             kinds = kinds.masked_fill(mask[:, -call.length :] == 0, PADDING)
         on_host = kinds.cpu()
-        share = self.decoder.tokens_per_image(
-            arguments.get("pixel_values"), int((on_host > 0).sum())
-        )
+        share = self.decoder.tokens_per_image(arguments, int((on_host > 0).sum()))
         layout = Layout.of(on_host, getattr(self._local, "drafts", 0), share)
         if not layout.runs:
             return

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin
 
+from ipcv.arguments import Arguments
+
 DECODERS = (
     "Qwen2VLTextModel",
     "Qwen2_5_VLTextModel",
@@ -103,13 +105,18 @@ class Decoder:
         head_dim = head_dim or config.hidden_size // config.num_attention_heads
         return int(2 * config.num_key_value_heads * head_dim * dtype.itemsize)
 
-    def tokens_per_image(self, pixel_values: object, num_tokens: int) -> int | None:
-        """The tokens that every image has, where that is the same number for all."""
+    def tokens_per_image(self, arguments: Arguments, num_tokens: int) -> int | None:
+        """The tokens that every image has, where that is the same number for all.
+
+        `arguments` are those of the multimodal model, to which `generate` hands encoded images.
+        """
         config: Any = self.owner.config
+        encoded = (arguments.get("mm_encoder_outputs") or {}).get("image")
+        images = arguments.get("pixel_values") if encoded is None else encoded.pooler_output
         is_fixed = config.model_type in FIXED_IMAGE_LENGTH
-        if not is_fixed or not isinstance(pixel_values, Tensor) or num_tokens % len(pixel_values):
+        if not is_fixed or not isinstance(images, Tensor | list) or num_tokens % len(images):
             return None
-        return num_tokens // len(pixel_values)
+        return num_tokens // len(images)
 
 
 def find_decoder(model: nn.Module) -> Decoder:
