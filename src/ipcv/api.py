@@ -85,7 +85,8 @@ def compress(
 
     The model object itself is changed (by hooks; weights and code stay) until the handle is
     removed. The vision encoder returns as many tokens as before. The language model runs its first
-    layers on all tokens, the others on those that are left; decoding works as ever.
+    layers (with methods at the encoder's output, none) on all tokens, the others on those that are
+    left; decoding works as ever.
 
     What is asked for besides the answer shows the pruning. Attention maps (`output_attentions`) of
     pruned blocks have the rows and columns of the tokens that queried and were attended there. With

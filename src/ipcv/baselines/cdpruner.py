@@ -30,8 +30,7 @@ class CDPruner(EncoderOutputMethod):
     What differs: the paper's relevance of a token is its similarity to the instruction in the space
     of CLIP, for which it runs CLIP's text encoder; its code negates that similarity. Here it is the
     mean cosine similarity to the prompt's text tokens as the language model embeds them, template
-    included, for which nothing else has to run and any family will do. In the authors' code all
-    images of a prompt share their tokens' budget where they come as tiles; here each has its own.
+    included, for which nothing else has to run and any family will do.
 
     Attributes:
         reduction_ratio: fraction of the tokens of each image that is dropped, in [0, 1). Each image
