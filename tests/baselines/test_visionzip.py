@@ -20,6 +20,7 @@ from tests.encoders.families import randomize
 
 import ipcv
 from ipcv.baselines import VisionZip
+from ipcv.bench.flops import count_flops
 from ipcv.decoders.registry import find_decoder
 from ipcv.encoders.attention import attention_of_first, attention_received
 from ipcv.encoders.registry import adapter_for
@@ -307,6 +308,16 @@ def test_compressed_encoder_does_what_it_did():
         expected = encode(model, prompt).pooler_output
     with ipcv.compress(model, vision, METHOD):
         assert all(map(torch.equal, encode(model, prompt).pooler_output, expected))
+
+
+@torch.no_grad()
+def test_attention_is_counted_as_the_encoders_work():
+    model, prompt = build("llava-siglip"), inputs("llava-siglip", CASES["one-image"])
+    alone = count_flops(lambda: encode(model, prompt))
+    with ipcv.compress(model, language=METHOD):
+        observed = count_flops(lambda: encode(model, prompt))
+    projections, products = 2 * 3 * 64 * 32 * 32, 2 * 64 * 64 * 32
+    assert observed - alone == projections + products
 
 
 def encode(model, prompt, **options):

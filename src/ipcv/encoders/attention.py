@@ -8,8 +8,11 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-ATTENTION_MEMORY_BUDGET = 256 * 2**20
-"""Upper bound, in bytes, on the attention that is held at a time, unless one query has more."""
+ATTENTION_MEMORY_BUDGET = 32 * 2**20
+"""Upper bound, in bytes, on the attention held at a time, unless that of one query is larger.
+
+Little enough to stay near a CPU's caches, and enough to fill a GPU.
+"""
 
 
 def attention_of_first(query: Tensor, key: Tensor, length: int, scaling: float) -> Tensor:
@@ -59,7 +62,7 @@ def attention_received(
         step = max(1, memory_budget // (4 * num_segments * num_heads * length))
         received = query.new_zeros(num_segments, length, dtype=torch.float32)
         for chunk in queries.split(step, dim=2):
-            weights = (chunk @ keys.transpose(2, 3)).float().mul(scaling).softmax(dim=-1)
-            received += weights.sum(dim=(1, 2))
+            logits = (chunk @ keys.transpose(2, 3)).float().mul_(scaling)
+            received += logits.softmax(dim=-1).sum(dim=(1, 2))
         parts.append(received.flatten() / num_heads)
     return torch.cat(parts)

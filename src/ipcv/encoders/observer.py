@@ -48,8 +48,9 @@ class Observed(NamedTuple):
 class Observer(Hooked[Any]):
     """Watches the second-to-last block of an encoder while a multimodal model runs.
 
-    It computes the block's queries and keys again. In a compressed encoder they are those of all
-    patches, the removed ones rebuilt. Their layout is read from the encoder's own arguments.
+    It computes the block's queries and keys again, at every call, so that the encoder costs the
+    same wherever it is measured. In a compressed encoder they are those of all patches, the removed
+    ones rebuilt.
 
     Args:
         adapter: the vision encoder; the same object that compresses it, where something does.
@@ -116,8 +117,8 @@ class Observer(Hooked[Any]):
 
     @torch.no_grad()
     def _observe(self, block: nn.Module, args: Any, kwargs: Arguments) -> None:
-        records, context = self._records, self._call
-        if records is None or context is None:
+        context = self._call
+        if context is None:
             return
         arguments = bind(self._signature, args, kwargs)
         device = next(block.parameters()).device
@@ -141,7 +142,8 @@ class Observer(Hooked[Any]):
         if layout.order is not None:
             patches = torch.empty_like(patches).index_copy(0, layout.order(), patches)
         tokens = self._tokens(patches, layout)
-        records.append(Observed(tokens[:, 0], tokens[:, 1:]))
+        if self._records is not None:
+            self._records.append(Observed(tokens[:, 0], tokens[:, 1:]))
 
     def _tokens(self, patches: Tensor, layout: Layout) -> Tensor:
         """Rows `(N, D)` of all patches, CLS among them, as means per visual token."""
