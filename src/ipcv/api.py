@@ -118,12 +118,12 @@ def compress(
             f"language must be a method such as ipcv.DART or ipcv.FastV, "
             f"got {type(language).__name__}"
         )
-    stats, engines, adapter = Stats(), list[Attached](), None
+    stats, engines, encoder = Stats(), list[Attached](), None
     if vision is not None:
-        adapter = adapter_for(model)
-        engines.append(_vision_engine(adapter, vision, stats))
+        encoder = _vision_engine(adapter_for(model), vision, stats)
+        engines.append(encoder)
     if language is not None:
-        engines += _language_engines(model, language, adapter, stats)
+        engines += _language_engines(model, language, encoder, stats)
     if any(_target(engine) in _compressed for engine in engines):
         raise RuntimeError(
             "this model is compressed already: call remove() on its handle before compressing again"
@@ -149,14 +149,20 @@ def _vision_engine(
 
 
 def _language_engines(
-    model: nn.Module, method: LanguageMethod, adapter: EncoderAdapter | None, stats: Stats
+    model: nn.Module, method: LanguageMethod, encoder: Engine | MergeEngine | None, stats: Stats
 ) -> list[Attached]:
-    """For the language side; `adapter` is that of the vision side, where there is one."""
+    """For the language side; `encoder` is that of the vision side, where there is one."""
     decoder = find_decoder(model)
     check_method(method, decoder)
     if not method.needs_encoder:
         return [DecoderEngine(decoder, method, stats)]
-    observer = Observer(adapter or adapter_for(model), decoder.calls, decoder.owner.config)
+    if isinstance(encoder, MergeEngine):
+        raise ValueError(
+            f"{type(method).__name__} ranks patches by their attention in the encoder, where ToMe "
+            "has merged them: use one of the two"
+        )
+    adapter = adapter_for(model) if encoder is None else encoder.adapter
+    observer = Observer(adapter, decoder.calls, decoder.owner.config)
     return [observer, DecoderEngine(decoder, method, stats, observer)]
 
 

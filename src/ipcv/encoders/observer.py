@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ipcv import ops
 from ipcv.arguments import Arguments, bind, on_device
 from ipcv.encoders.attention import attention_of_first, attention_received
 from ipcv.encoders.base import EncoderAdapter, scaling
@@ -127,13 +126,10 @@ class Observer(Hooked[Any]):
         hidden_states = arguments["hidden_states"]
         layout = self.adapter.layout(context, hidden_states)
         attention = self.adapter.attention(block)
-        arguments["hidden_states"] = self.adapter.norm(block)(hidden_states)
-        if isinstance(self.adapter, BatchedEncoder):
-            query, key, content = _batched_rows(self.adapter, attention, arguments)
-            segments: Sequence[int] = layout.group_lengths
-        else:
-            query, key, content = _packed_rows(attention, arguments)
-            segments = arguments["cu_seqlens"].diff().tolist()  # waits for the device
+        rows = self.adapter.rows(self.adapter.norm(block)(hidden_states))
+        everything = torch.arange(len(rows), device=rows.device)
+        query, key, _, content = self.adapter.heads(attention, rows, arguments, everything)
+        segments = self.adapter.segment_lengths(arguments)
         if layout.protected:
             received = attention_of_first(query, key, segments[0], scaling(attention))
         else:
@@ -154,22 +150,3 @@ class Observer(Hooked[Any]):
         grid, side = isqrt(tiles.shape[1]), isqrt(self._patches_per_token)
         squares = tiles.reshape(len(tiles), grid // side, side, grid // side, side, -1)
         return squares.mean(dim=(2, 4)).flatten(0, 2)
-
-
-def _packed_rows(attention: Any, arguments: Arguments) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries and keys as they are attended, and keys without positions: `(N, heads, D)`."""
-    states, embeddings = arguments["hidden_states"], arguments["position_embeddings"]
-    query, content, _ = attention.qkv(states).unflatten(1, (3, attention.num_heads, -1)).unbind(1)
-    return ops.rotate(query, *embeddings), ops.rotate(content, *embeddings), content
-
-
-def _batched_rows(
-    adapter: BatchedEncoder, attention: Any, arguments: Arguments
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same."""
-    states = arguments["hidden_states"]
-    query, key, _ = (
-        x.flatten(0, 1).unflatten(1, (-1, attention.head_dim))
-        for x in adapter.project(attention, states, states)
-    )
-    return query, key, key
