@@ -161,7 +161,7 @@ def _language_engines(
             f"{type(method).__name__} ranks patches by their attention in the encoder, where ToMe "
             "has merged them: use one of the two"
         )
-    adapter = adapter_for(model) if encoder is None else encoder.adapter
+    adapter = adapter_for(decoder.generator) if encoder is None else encoder.adapter
     observer = Observer(adapter, decoder.calls, decoder.owner.config)
     return [observer, DecoderEngine(decoder, method, stats, observer)]
 
