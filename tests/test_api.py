@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import ipcv
+from ipcv.baselines import CDPruner, VisionZip
 from tests.decoders.tiny import NAMES, build, inputs
 from tests.encoders.families import FAMILIES
 from tests.encoders.families import build as build_encoder
@@ -60,6 +61,9 @@ def test_layers_beyond_the_depth():
 
 @pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_vl_moe"])
 def test_deepstack(name):
+    for method in (CDPruner(), VisionZip(), ipcv.RandomDrop(0)):
+        with pytest.raises(ValueError, match="DeepStack"):
+            ipcv.compress(build(name), language=method)
     with pytest.raises(ValueError, match="DeepStack"):
         ipcv.compress(build(name), language=ipcv.FastV(prune_layer=1))
     ipcv.compress(build(name), language=ipcv.FastV(prune_layer=2)).remove()

@@ -79,7 +79,7 @@ def test_language_side(
     assert after["llm_tokens"] < before["llm_tokens"]  # type: ignore[index]
     assert after["kv_megabytes"] < before["kv_megabytes"]  # type: ignore[index]
     assert result["language"]["reduction_ratio"] == 0.9  # type: ignore[index]
-    for name in ("fastv", "v2drop", "random"):
+    for name in ("fastv", "v2drop", "random", "visionzip", "cdpruner"):
         result = report(capsys, *options, "--no-compare", "--language", name, image, QUESTION)
         assert result["compressed"]["llm_tokens"] < before["llm_tokens"]  # type: ignore[index]
 

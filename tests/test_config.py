@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import ipcv
-from ipcv.decoders import METHODS
+from ipcv.baselines import CDPruner, VisionZip
+from ipcv.methods import METHODS
 
 SETTINGS = [
     ipcv.IPCV(prune_layer=2, reduction_ratio=0.5, scope="batch"),
@@ -17,7 +18,9 @@ SETTINGS = [
     ipcv.DART(prune_layer=3, reduction_ratio=0.65, normalize=False),
     ipcv.FastV(prune_layer=3),
     ipcv.V2Drop(stages=((3, 0.25), (16, 0.05), (22, 0.0))),
-    ipcv.RandomDrop(seed=7),
+    ipcv.RandomDrop(0, seed=7),
+    CDPruner(reduction_ratio=0.5),
+    VisionZip(reduction_ratio=0.75, contextual_ratio=0.25),
 ]
 each = pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: type(settings).__name__)
 
@@ -32,7 +35,7 @@ def test_round_trip(settings):
 @each
 def test_frozen(settings):
     with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.prune_layer = 1
+        settings.reduction_ratio = 0.5
 
 
 @each
@@ -62,6 +65,11 @@ WRONG = [
     (ipcv.FastV, {"reduction_ratio": "half"}),
     (ipcv.RandomDrop, {"reduction_ratio": 1.0}),
     (ipcv.RandomDrop, {"seed": -1}),
+    (ipcv.RandomDrop, {"prune_layer": -1}),
+    (CDPruner, {"reduction_ratio": 1}),
+    (VisionZip, {"reduction_ratio": -0.1}),
+    (VisionZip, {"contextual_ratio": 1.0}),
+    (VisionZip, {"contextual_ratio": True}),
     (ipcv.V2Drop, {"stages": ()}),
     (ipcv.V2Drop, {"stages": 3}),
     (ipcv.V2Drop, {"stages": "3"}),
@@ -98,5 +106,5 @@ def test_published_language_sides_are_for_28_layers():
 
 
 def test_names_of_the_methods():
-    assert list(METHODS) == ["dart", "fastv", "v2drop", "random"]
+    assert list(METHODS) == ["dart", "fastv", "v2drop", "random", "visionzip", "cdpruner"]
     assert all(METHODS[name]().prune_layers for name in METHODS)

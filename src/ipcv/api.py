@@ -16,12 +16,15 @@ from ipcv.decoders.engine import DecoderEngine
 from ipcv.decoders.method import LanguageMethod
 from ipcv.decoders.registry import find_decoder
 from ipcv.encoders.base import EncoderAdapter
+from ipcv.encoders.observer import Observer
 from ipcv.encoders.registry import adapter_for
 from ipcv.engine import Engine
 from ipcv.stats import Stats
 
 VisionMethod = IPCV | ToMe
 """What the vision encoder can be compressed by."""
+
+Attached = Engine | MergeEngine | DecoderEngine | Observer
 
 _compressed: WeakSet[nn.Module] = WeakSet()
 
@@ -33,9 +36,7 @@ class CompressionHandle:
         stats: what was pruned, per encoder call and item, and per prefill; see `ipcv.stats`.
     """
 
-    def __init__(
-        self, engines: Sequence[Engine | MergeEngine | DecoderEngine], stats: Stats
-    ) -> None:
+    def __init__(self, engines: Sequence[Attached], stats: Stats) -> None:
         self._engines, self.stats = engines, stats
         self._has_vision = any(isinstance(engine, Engine | MergeEngine) for engine in engines)
 
@@ -84,7 +85,8 @@ def compress(
 
     The model object itself is changed (by hooks; weights and code stay) until the handle is
     removed. The vision encoder returns as many tokens as before. The language model runs its first
-    layers on all tokens, the others on those that are left; decoding works as ever.
+    layers (with methods at the encoder's output, none) on all tokens, the others on those that are
+    left; decoding works as ever.
 
     What is asked for besides the answer shows the pruning. Attention maps (`output_attentions`) of
     pruned blocks have the rows and columns of the tokens that queried and were attended there. With
@@ -97,7 +99,8 @@ def compress(
         vision: settings for the vision encoder; `ipcv.preset(model).vision` are the published ones.
             Or a rival from `ipcv.baselines`.
         language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
-            `ipcv.RandomDrop`.
+            `ipcv.RandomDrop`; or one at the encoder's output, `ipcv.baselines.VisionZip` or
+            `ipcv.baselines.CDPruner`.
 
     Raises:
         TypeError: an argument is of the wrong type, or neither side is given.
@@ -112,16 +115,15 @@ def compress(
         )
     if language is not None and not isinstance(language, LanguageMethod):
         raise TypeError(
-            f"language must be an ipcv.DART, FastV, V2Drop or RandomDrop, "
+            f"language must be a method such as ipcv.DART or ipcv.FastV, "
             f"got {type(language).__name__}"
         )
-    stats, engines = Stats(), list[Engine | MergeEngine | DecoderEngine]()
+    stats, engines, encoder = Stats(), list[Attached](), None
     if vision is not None:
-        engines.append(_vision_engine(adapter_for(model), vision, stats))
+        encoder = _vision_engine(adapter_for(model), vision, stats)
+        engines.append(encoder)
     if language is not None:
-        decoder = find_decoder(model)
-        check_method(language, decoder)
-        engines.append(DecoderEngine(decoder, language, stats))
+        engines += _language_engines(model, language, encoder, stats)
     if any(_target(engine) in _compressed for engine in engines):
         raise RuntimeError(
             "this model is compressed already: call remove() on its handle before compressing again"
@@ -130,12 +132,6 @@ def compress(
         engine.attach()
         _compressed.add(_target(engine))
     return CompressionHandle(engines, stats)
-
-
-def _target(engine: Engine | MergeEngine | DecoderEngine) -> nn.Module:
-    return (
-        engine.adapter.encoder if isinstance(engine, Engine | MergeEngine) else engine.decoder.model
-    )
 
 
 def _vision_engine(
@@ -150,6 +146,28 @@ def _vision_engine(
             "and rotary positions with CLS are not supported"
         )
     return MergeEngine(adapter, vision, stats)
+
+
+def _language_engines(
+    model: nn.Module, method: LanguageMethod, encoder: Engine | MergeEngine | None, stats: Stats
+) -> list[Attached]:
+    """For the language side; `encoder` is that of the vision side, where there is one."""
+    decoder = find_decoder(model)
+    check_method(method, decoder)
+    if not method.needs_encoder:
+        return [DecoderEngine(decoder, method, stats)]
+    if isinstance(encoder, MergeEngine):
+        raise ValueError(
+            f"{type(method).__name__} ranks patches by their attention in the encoder, where ToMe "
+            "has merged them: use one of the two"
+        )
+    adapter = adapter_for(decoder.generator) if encoder is None else encoder.adapter
+    observer = Observer(adapter, decoder.calls, decoder.owner.config)
+    return [observer, DecoderEngine(decoder, method, stats, observer)]
+
+
+def _target(engine: Attached) -> nn.Module:
+    return engine.decoder.model if isinstance(engine, DecoderEngine) else engine.adapter.encoder
 
 
 def _check(vision: IPCV, adapter: EncoderAdapter) -> None:

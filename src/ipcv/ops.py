@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 NEIGHBOR_MEMORY_BUDGET = 256 * 2**20
 """Upper bound, in bytes, on the distances that the neighbour search holds at a time."""
@@ -71,6 +72,17 @@ def select_top(
     is_kept = rank < upload(counts, device)[group]
     kept_first = torch.where(is_kept, by_group, by_group + num_rows).sort().values
     return kept_first[:num_kept], kept_first[num_kept:] - num_rows
+
+
+def pad_groups(values: Tensor, lengths: Sequence[int], fill: float = 0.0) -> Tensor:
+    """Rows `(N, ...)` of all groups as `(groups, longest, ...)`, shorter ones filled up."""
+    return pad_sequence(list(values.split(list(lengths))), batch_first=True, padding_value=fill)
+
+
+def unpad_groups(values: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The inverse of `pad_groups`."""
+    rows = [torch.arange(n) + i * values.shape[1] for i, n in enumerate(lengths)]
+    return values.flatten(0, 1)[upload(torch.cat(rows), values.device)]
 
 
 class Neighbors(NamedTuple):

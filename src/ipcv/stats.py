@@ -142,6 +142,7 @@ class Prefill:
     """One forward of the language model with images in it; padding is not counted.
 
     Attributes:
+        prompt: all its tokens.
         layouts: per layer, the tokens that it carries.
         columns: per layer, `(B, L)` the columns of the prompt that it carries, -1 for none, on the
             device; `None` for all.
@@ -149,6 +150,7 @@ class Prefill:
         token_bytes: of the keys and values of one token in one layer; 0 without a cache.
     """
 
+    prompt: PromptLayout
     layouts: tuple[PromptLayout, ...]
     columns: tuple[Tensor | None, ...]
     windows: tuple[int | None, ...]
@@ -156,7 +158,7 @@ class Prefill:
 
     @cached_property
     def tokens_per_layer(self) -> tuple[int, ...]:
-        """Tokens of all rows that each layer carries; the first entry is the whole prompt."""
+        """Tokens of all rows that each layer carries."""
         return tuple(sum(layout.real) for layout in self.layouts)
 
     @cached_property
@@ -172,7 +174,7 @@ class Prefill:
     @cached_property
     def kv_bytes_saved(self) -> int:
         """How much more it would have been with all tokens."""
-        return self._kv_bytes((self.layouts[0],) * len(self.layouts)) - self.kv_bytes
+        return self._kv_bytes((self.prompt,) * len(self.layouts)) - self.kv_bytes
 
     def _kv_bytes(self, layouts: tuple[PromptLayout, ...]) -> int:
         columns = 0
@@ -187,7 +189,7 @@ class Prefill:
 
         Int64 `(kept,)` on the CPU, row by row. Reading it waits for the device.
         """
-        runs, columns = self.layouts[0].runs, self.columns[-1]
+        runs, columns = self.prompt.runs, self.columns[-1]
         if columns is None:
             return [torch.arange(run.length) for run in runs]
         indices = [(columns[run.row].cpu() - run.start, run.length) for run in runs]

@@ -9,8 +9,8 @@ from ipcv.decoders.registry import find_decoder
 
 def dropped_columns(prefill, past=0):
     """Per layer and row, the positions in the sequence of the image tokens it does without."""
-    images = [set() for _ in prefill.layouts[0].real]
-    for run in prefill.layouts[0].runs:
+    images = [set() for _ in prefill.prompt.real]
+    for run in prefill.prompt.runs:
         images[run.row] |= set(range(run.start, run.start + run.length))
     carried = [images if columns is None else columns.tolist() for columns in prefill.columns]
     return [

@@ -54,6 +54,19 @@ def test_drafts_are_no_text_of_the_prompt():
     assert layout.pruned([1]).runs[0].start == 1
 
 
+def test_tokens_of_the_encoder():
+    """Images come before videos there; rows may be repeated behind it."""
+    image, video = 1, 2
+    rows = [[TEXT, video, video, TEXT, image, TEXT], [TEXT, image, image, TEXT, TEXT, TEXT]]
+    once = Layout.of(torch.tensor(rows))
+    assert once.encoder_tokens(5).tolist() == [3, 4, 0, 1, 2]
+    twice = Layout.of(torch.tensor(rows).repeat_interleave(2, dim=0))
+    assert twice.encoder_tokens(5).tolist() == [3, 4, 0] * 2 + [1, 2] * 2
+    for wrong in (4, 6):
+        with pytest.raises(RuntimeError, match="visual tokens that are expected"):
+            once.encoder_tokens(wrong)
+
+
 @pytest.mark.parametrize("additive", [False, True])
 def test_masks(additive):
     causal = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()

@@ -7,12 +7,13 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from tests.decoders.masked import dropped_columns, masked
-from tests.decoders.test_matrix import CASES, METHODS, STEPS, close, generate
+from tests.decoders.test_matrix import CASES, FIRST, METHODS, STEPS, close, generate, supports
 from tests.decoders.tiny import DEPTH, NAMES, build, inputs
 from transformers import AttentionInterface, DynamicCache, GenerationConfig, StaticCache
 from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask
 
 import ipcv
+from ipcv.baselines import CDPruner, VisionZip
 from ipcv.decoders.cache import PrunedLayer
 
 LANGUAGE = METHODS["fastv"]
@@ -60,9 +61,19 @@ TURNS = {
     "name", ["qwen2_vl", "qwen3_vl", "internvl", "llava-clip", "gemma3", "paligemma"]
 )
 def test_chat_with_reused_cache(name, case, attention):
-    model = build(name, attention)
+    check_chat(build(name, attention), name, case, LANGUAGE)
+
+
+@pytest.mark.parametrize("case", TURNS)
+@pytest.mark.parametrize("method", FIRST)
+@pytest.mark.parametrize("name", ["qwen2_vl", "gemma3"])
+def test_chat_pruned_at_the_first_layer(name, method, case):
+    check_chat(build(name), name, case, METHODS[method])
+
+
+def check_chat(model, name, case, language):
     turns = [inputs(name, prompts) for prompts in TURNS[case]]
-    with ipcv.compress(model, language=LANGUAGE) as handle:
+    with ipcv.compress(model, language=language) as handle:
         logits = chat(model, turns)
     prefills = list(handle.stats.prefills)
     dropped = [[set() for _ in turns[0]["input_ids"]] for _ in range(DEPTH)]
@@ -131,8 +142,10 @@ def repetitive(prompt):
     }
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [(name, key) for name in NAMES for key, method in METHODS.items() if supports(name, method)],
+)
 def test_text_alone_and_removed_handle_are_untouched(name, method):
     model = build(name)
     text, prompt = inputs(name, [[], []]), inputs(name, CASES["one-image"])
@@ -154,12 +167,17 @@ def test_text_alone_and_removed_handle_are_untouched(name, method):
         ipcv.DART(reduction_ratio=0),
         ipcv.FastV(reduction_ratio=0),
         ipcv.RandomDrop(reduction_ratio=0),
+        ipcv.RandomDrop(prune_layer=0, reduction_ratio=0),
         ipcv.V2Drop(stages=((2, 1.0),)),
+        CDPruner(reduction_ratio=0),
+        VisionZip(reduction_ratio=0),
     ],
     ids=lambda method: type(method).__name__,
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_ratio_zero_changes_nothing(name, method):
+    if not supports(name, method):
+        return
     model, prompt = build(name), inputs(name, CASES["mixed-batch"])
     with torch.no_grad():
         expected = model(**prompt).logits
@@ -187,6 +205,21 @@ def test_cache_holds_what_the_stats_say():
     assert prefill.tokens_per_layer[2:] == (text + kept[0], text + kept[1])
     assert [len(indices) for indices in prefill.kept_indices] == [2, 0, 2]
     assert "saved" in str(handle.stats)
+
+
+def test_every_layer_saves_where_the_first_prunes():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["mixed-batch"])
+    with torch.no_grad(), ipcv.compress(model, language=METHODS["cdpruner"]) as handle:
+        cache = model(**prompt).past_key_values
+    (prefill,) = handle.stats.prefills
+    assert prefill.image_tokens_per_layer == (6 + 2 + 6,) * DEPTH
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert held == prefill.kv_bytes
+    rows, width = prompt["input_ids"].shape
+    dropped = width - prefill.layouts[0].width
+    assert prefill.kv_bytes_saved == rows * dropped * prefill.token_bytes * DEPTH
+    assert cache.get_seq_length() == width
+    assert [len(indices) for indices in prefill.kept_indices] == [6, 2, 6]
 
 
 def test_sliding_layers_forget():
@@ -241,7 +274,10 @@ def test_images_side_by_side_keep_their_own_shares():
     prompt |= {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()}
     with torch.no_grad(), ipcv.compress(model, language=ipcv.RandomDrop(2, 0.75)) as handle:
         model(**prompt)
-    assert [len(kept) for kept in handle.stats.prefills[0].kept_indices] == [16, 16]
+        generate(model, prompt)
+        generate(model, prompt, num_beams=2)
+    shares = [[len(kept) for kept in prefill.kept_indices] for prefill in handle.stats.prefills]
+    assert shares == [[16, 16], [16, 16], [16, 16, 16, 16]]
 
 
 def test_both_sides():
@@ -438,7 +474,7 @@ def test_padding_masks_of_flash_attention(monkeypatch, case, method):
     close(logits, expected)
 
 
-@pytest.mark.parametrize("method", ["dart", "fastv"])
+@pytest.mark.parametrize("method", ["dart", "fastv", "cdpruner", "visionzip"])
 def test_offloaded_weights(method):
     model, prompt = build("qwen2_vl"), inputs("qwen2_vl", CASES["mixed-batch"])
     with torch.no_grad():

@@ -12,9 +12,11 @@ from tests.decoders.tiny import NAMES, VARIANTS, build, inputs
 from torch._subclasses import FakeTensorMode
 
 import ipcv
+from ipcv.baselines import CDPruner
 from ipcv.decoders.cache import KeyRecorder
+from ipcv.decoders.call import Call
 from ipcv.decoders.dart import least_similar
-from ipcv.decoders.engine import DecoderEngine, _Call
+from ipcv.decoders.engine import DecoderEngine
 from ipcv.decoders.layout import Layout
 from ipcv.decoders.registry import find_decoder
 from ipcv.stats import Stats
@@ -144,7 +146,9 @@ def test_dart_with_more_pivots_than_tokens(pivots):
     assert counts == ([1 + 2 * 3, 1 + 2 * 1, 1 + 2 * 3] if pivots == 1 else [12, 4, 12])
 
 
-@pytest.mark.parametrize("method", [ipcv.DART(2), ipcv.FastV(2), ipcv.V2Drop(((2, 0.5),))])
+@pytest.mark.parametrize(
+    "method", [ipcv.DART(2), ipcv.FastV(2), ipcv.V2Drop(((2, 0.5),)), CDPruner(0.5)]
+)
 def test_layers_on_several_devices(method):
     """The layer before and the last norm are elsewhere; tensors without data check that."""
     model = deepcopy(build("qwen2_vl"))
@@ -154,7 +158,7 @@ def test_layers_on_several_devices(method):
     layout = Layout.of(torch.tensor([[0, 1, 1, 1, 1, 0, 0], [-1, 0, 1, 1, 1, 1, 0]]))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         states = torch.empty(2, 7, width, device="lazy")
-        call = _Call(7, layout=layout, recorder=KeyRecorder(None))
+        call = Call(7, layout=layout, recorder=KeyRecorder(None))
         call.recorder.keys = torch.empty(2, decoder.config.num_key_value_heads, 7, head_dim)
         rotary = torch.empty(2, 7, head_dim, device="lazy")
         call.previous = {"hidden_states": states.cpu(), "position_embeddings": (rotary, rotary)}

@@ -15,10 +15,10 @@ from torch import nn
 from ipcv.api import VisionMethod, compress
 from ipcv.baselines import Downsample, PruneOnly, RandomPrune, ToMe, UniformPrune
 from ipcv.config import IPCV, require_fraction, require_name
-from ipcv.decoders import METHODS as LANGUAGE_METHODS
 from ipcv.decoders import LanguageMethod, V2Drop
 from ipcv.decoders.registry import find_decoder
 from ipcv.encoders.registry import find_encoder
+from ipcv.methods import METHODS as LANGUAGE_METHODS
 from ipcv.presets import preset
 
 Maker = Callable[[nn.Module, float], "Variant"]

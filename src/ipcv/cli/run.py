@@ -44,7 +44,11 @@ def run(
         str | None, Option(help="Rule that rebuilds removed ones.", show_default="preset")
     ] = None,
     language: Annotated[
-        str, Option(help="Inside the language model: none, dart, fastv, v2drop or random.")
+        str,
+        Option(
+            help="Inside the language model: none, dart, fastv, v2drop or random; "
+            "at the encoder's output: visionzip or cdpruner."
+        ),
     ] = "none",
     language_option: Annotated[
         list[str] | None,

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from ipcv.config import IPCV
-from ipcv.decoders import METHODS, LanguageMethod
+from ipcv.decoders import LanguageMethod
+from ipcv.methods import METHODS
 
 
 def parse_pairs(pairs: list[str]) -> dict[str, Any]:

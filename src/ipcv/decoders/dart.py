@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from ipcv import ops
 from ipcv.decoders.layout import Layout, Run
@@ -69,7 +68,7 @@ class DART(LanguageMethod):
         """1 for the tokens to keep, 0 for the others."""
         lengths, device = prompt.lengths, prompt.hidden_states.device
         states = prompt.norm(prompt.hidden_states) if self.normalize else prompt.hidden_states
-        images = _by_image(prompt.of_images(states), lengths)
+        images = ops.pad_groups(prompt.of_images(states), lengths)
         image_pivots, text_pivots = self._pivots(prompt)
         rows = ops.upload([[run.row] for run in prompt.layout.runs], device)
         chosen = image_pivots[..., None].expand(-1, -1, images.shape[2])
@@ -81,8 +80,7 @@ class DART(LanguageMethod):
             pivots = pivots.gather(1, order[..., None].expand_as(pivots))
             shares = [[share[i] for i in o] for share, o in zip(shares, orders, strict=True)]
         is_kept = least_similar(pivots, images, image_pivots, shares, lengths)
-        tokens = [torch.arange(n) + i * images.shape[1] for i, n in enumerate(lengths)]
-        return is_kept.flatten()[ops.upload(torch.cat(tokens), device)].float()
+        return ops.unpad_groups(is_kept, lengths).float()
 
     def _pivots(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """Of image `r` the pivots `(R, I)`, counted from its first token, and the text's columns.
@@ -92,7 +90,7 @@ class DART(LanguageMethod):
         """
         runs, device = prompt.layout.runs, prompt.hidden_states.device
         norms = prompt.keys.abs().sum(dim=(1, 3), dtype=torch.float32).to(device)
-        image_norms = _by_image(prompt.of_images(norms), prompt.lengths, -torch.inf)
+        image_norms = ops.pad_groups(prompt.of_images(norms), prompt.lengths, -torch.inf)
         rows = ops.upload([run.row for run in runs], device)
         ends = ops.upload([run.start + run.length for run in runs], device)
         columns = torch.arange(norms.shape[1], device=device)
@@ -160,8 +158,3 @@ def least_similar(
         is_share = rank < share[:, index, None]
         is_kept = is_kept.scatter(1, order, is_kept.gather(1, order) | is_share)
     return is_kept & is_token
-
-
-def _by_image(values: Tensor, lengths: list[int], fill: float = 0.0) -> Tensor:
-    """`(N, ...)` of all images to `(R, max length, ...)`."""
-    return pad_sequence(list(values.split(lengths)), batch_first=True, padding_value=fill)

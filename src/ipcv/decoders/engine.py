@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,52 +16,18 @@ from ipcv.arguments import Arguments, bind
 from ipcv.decoders import checks
 from ipcv.decoders.attention import last_token_attention
 from ipcv.decoders.cache import Held, KeyRecorder, is_pruned, pruned_layer
+from ipcv.decoders.call import Call
 from ipcv.decoders.layout import PADDING, TEXT, Layout
 from ipcv.decoders.masks import causal_mask, pick_mask
 from ipcv.decoders.method import LanguageMethod, Prompt
 from ipcv.decoders.registry import Decoder
-from ipcv.decoders.tokens import pick_tokens, restore_tokens
+from ipcv.decoders.tokens import pick_tokens
+from ipcv.encoders.observer import Observer
 from ipcv.hooks import Hooked, states_of, with_states
-from ipcv.memo import Memo
 from ipcv.stats import Prefill, Stats
 
 
-@dataclass
-class _Call(Memo):
-    """State of one forward of the multimodal model.
-
-    Attributes:
-        length: tokens per row that it was called with.
-        kinds: `(B, length)` what each token is, as `Layout.of` takes it; `None` without images.
-        layout: the images among the tokens that the layer now running carries.
-        columns: `(B, L)` the columns of those tokens, -1 for none; `None` before pruning.
-        full: `(B, length, C)` every token's state, the dropped ones' where they were dropped.
-        previous: the arguments of the layer before a pruning one.
-        recorder: holds that layer's keys.
-        past: tokens in the cache before this call.
-        stages: per layer that changed them, the layout and columns of the tokens carried.
-        is_cached: whether keys and values are kept.
-    """
-
-    length: int
-    kinds: Tensor | None = None
-    layout: Layout | None = None
-    columns: Tensor | None = None
-    full: Tensor | None = None
-    previous: Arguments = field(default_factory=dict)
-    recorder: KeyRecorder | None = None
-    past: int = 0
-    stages: dict[int, tuple[Layout, Tensor | None]] = field(default_factory=dict)
-    is_cached: bool = False
-
-    def restored(self, hidden_states: Tensor) -> Tensor:
-        """`(B, length, C)`: the tokens carried, and the others as they were when dropped."""
-        if self.columns is None or self.full is None:
-            return hidden_states
-        return restore_tokens(hidden_states, self.columns, self.full)
-
-
-class DecoderEngine(Hooked[_Call]):
+class DecoderEngine(Hooked[Call]):
     """Drops image tokens in one language model. State is per call and per thread.
 
     Layers below the first pruning one are left alone. Those from it on carry the tokens that are
@@ -74,11 +39,19 @@ class DecoderEngine(Hooked[_Call]):
         decoder: the language model and the model around it.
         method: the settings, already checked against the decoder.
         stats: receives one record per prefill with images.
+        observer: watches the vision encoder, for a method with `needs_encoder`.
     """
 
-    def __init__(self, decoder: Decoder, method: LanguageMethod, stats: Stats) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        method: LanguageMethod,
+        stats: Stats,
+        observer: Observer | None = None,
+    ) -> None:
         super().__init__()
         self.decoder, self.method, self.stats = decoder, method, stats
+        self.observer = observer
         self.layers = decoder.layers
         self.first = method.prune_layers[0]
         self._signatures = [inspect.signature(layer.forward) for layer in self.layers]
@@ -89,7 +62,7 @@ class DecoderEngine(Hooked[_Call]):
         self._hooks.surround(self.decoder.owner, "forward", self._opened)
         self._hooks.surround(generator, "forward", self._drafts_counted)
         self._hooks.surround(generator, "generate", self._generating)
-        for index in range(self.first - 1, len(self.layers)):
+        for index in range(max(0, self.first - 1), len(self.layers)):
             hook = partial(self._before_layer, index)
             self._hooks.add(
                 self.layers[index].register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
@@ -128,7 +101,7 @@ class DecoderEngine(Hooked[_Call]):
         tokens = arguments.get("input_ids")
         if tokens is None:
             tokens = arguments["inputs_embeds"]
-        call = _Call(length=tokens.shape[1])
+        call = Call(length=tokens.shape[1])
         if (cache := arguments.get("past_key_values")) is not None:
             call.past = cache.get_seq_length()
         if call.length > 1:
@@ -136,7 +109,7 @@ class DecoderEngine(Hooked[_Call]):
         with self._running(call):
             yield
 
-    def _find_images(self, call: _Call, input_ids: Tensor, arguments: Arguments) -> None:
+    def _find_images(self, call: Call, input_ids: Tensor, arguments: Arguments) -> None:
         """Waits for the device once: the shapes behind the pruning depend on the images."""
         kinds = torch.full_like(input_ids, TEXT)
         for number, visual_id in enumerate(self.decoder.visual_ids, start=1):
@@ -145,16 +118,14 @@ class DecoderEngine(Hooked[_Call]):
         if isinstance(mask, Tensor) and mask.ndim == 2:
             kinds = kinds.masked_fill(mask[:, -call.length :] == 0, PADDING)
         on_host = kinds.cpu()
-        share = self.decoder.tokens_per_image(
-            arguments.get("pixel_values"), int((on_host > 0).sum())
-        )
+        share = self.decoder.tokens_per_image(arguments, int((on_host > 0).sum()))
         layout = Layout.of(on_host, getattr(self._local, "drafts", 0), share)
         if not layout.runs:
             return
         checks.check_images(layout)
         if layout.drafts:
             kinds[:, -layout.drafts :] = PADDING - 1
-        call.layout, call.kinds, call.stages = layout, kinds, {0: (layout, None)}
+        call.layout, call.kinds, call.stages = layout, kinds, {-1: (layout, None)}
 
     def _before_layer(
         self, index: int, layer: nn.Module, args: Any, kwargs: Arguments
@@ -178,7 +149,7 @@ class DecoderEngine(Hooked[_Call]):
         hidden_states = arguments["hidden_states"]
         return (hidden_states,), {k: v for k, v in arguments.items() if k != "hidden_states"}
 
-    def _prune(self, call: _Call, index: int, arguments: Arguments) -> Arguments:
+    def _prune(self, call: Call, index: int, arguments: Arguments) -> Arguments:
         """Choose the image tokens that go on, and drop the others."""
         layout, hidden_states = call.layout, arguments["hidden_states"]
         if layout is None or call.kinds is None:
@@ -194,7 +165,8 @@ class DecoderEngine(Hooked[_Call]):
         else:
             columns = call.columns.to(kinds.device)
         prompt = self._prompt(call, index, hidden_states, pick_tokens(kinds, columns) == TEXT)
-        _, removed = ops.select_top(self.method.scores(prompt), lengths, counts)
+        scores = self.method.scores(prompt)
+        _, removed = ops.select_top(scores, lengths, counts)
         goes_on = (columns >= 0).flatten().index_fill(0, prompt.positions[removed], False)
         layout = layout.pruned(counts)
         order = goes_on.view_as(columns).int().argsort(dim=1, stable=True)[:, -layout.width :]
@@ -202,14 +174,15 @@ class DecoderEngine(Hooked[_Call]):
         call.full = call.restored(hidden_states)
         call.columns = columns.gather(1, order).masked_fill(~is_token, -1)
         call.layout, call.stages[index] = layout, (layout, call.columns)
-        return arguments | {"hidden_states": pick_tokens(hidden_states, order)}
+        return arguments | {"hidden_states": pick_tokens(self.method.merge(prompt, scores), order)}
 
-    def _prompt(self, call: _Call, index: int, hidden_states: Tensor, is_text: Tensor) -> Prompt:
+    def _prompt(self, call: Call, index: int, hidden_states: Tensor, is_text: Tensor) -> Prompt:
         assert call.layout is not None
+        before = call.previous.get("hidden_states")
         return Prompt(
             layer=index,
             hidden_states=hidden_states,
-            previous=call.previous["hidden_states"].to(hidden_states.device),
+            before=None if before is None else before.to(hidden_states.device),
             layout=call.layout,
             is_text=is_text,
             norm=lambda states: self.decoder.norm(states).to(states.device),
@@ -217,9 +190,10 @@ class DecoderEngine(Hooked[_Call]):
             attend=partial(
                 last_token_attention, self.layers[index - 1], call.previous, call.layout.last
             ),
+            observed=None if self.observer is None else self.observer.observed,
         )
 
-    def _follow(self, call: _Call, index: int, arguments: Arguments) -> Arguments:
+    def _follow(self, call: Call, index: int, arguments: Arguments) -> Arguments:
         """The layer's arguments for the tokens that it carries, and what its cache then holds."""
         cache = arguments.get("past_key_values")
         if call.columns is None and not is_pruned(cache, index):
@@ -251,7 +225,7 @@ class DecoderEngine(Hooked[_Call]):
             arguments["position_ids"] = None
         return arguments
 
-    def _hold(self, call: _Call, before: Held) -> Held:
+    def _hold(self, call: Call, before: Held) -> Held:
         """What a cache layer holds after this call."""
         if call.columns is None:
             return Held(before.picked, before.recent + call.length, before.is_ragged)
@@ -263,7 +237,7 @@ class DecoderEngine(Hooked[_Call]):
         return Held(picked, tail, before.is_ragged or call.layout.is_ragged)
 
     def _mask(
-        self, call: _Call, mask: Tensor | None, held: Held, hidden_states: Tensor
+        self, call: Call, mask: Tensor | None, held: Held, hidden_states: Tensor
     ) -> Tensor | None:
         """The mask for the tokens carried, from the one for all tokens."""
         if mask is None and not held.is_ragged:
@@ -291,10 +265,10 @@ class DecoderEngine(Hooked[_Call]):
             return None
         return with_states(output, call.restored(states))
 
-    def _record(self, call: _Call, dtype: torch.dtype) -> Prefill:
+    def _record(self, call: Call, dtype: torch.dtype) -> Prefill:
         depth = len(self.layers)
         stages = [max(s for s in call.stages if s <= index) for index in range(depth)]
         layouts, columns = zip(*(call.stages[stage] for stage in stages), strict=True)
         windows = tuple(self.decoder.window(index) for index in range(depth))
         token_bytes = self.decoder.key_bytes(dtype) if call.is_cached else 0
-        return Prefill(layouts, columns, windows, token_bytes)
+        return Prefill(call.stages[-1][0], layouts, columns, windows, token_bytes)

@@ -18,6 +18,7 @@ class Run:
 
     Attributes:
         row: its row in the batch.
+        kind: the number of its kind of token.
         start: its first token's column among the tokens that layers now carry.
         length: its tokens that layers now carry.
         full_length: its tokens in the prompt.
@@ -26,6 +27,7 @@ class Run:
     """
 
     row: int
+    kind: int
     start: int
     length: int
     full_length: int
@@ -100,6 +102,34 @@ class Layout:
         ranges = [torch.arange(run.length) + run.row * self.width + run.start for run in self.runs]
         return torch.cat(ranges)
 
+    def encoder_tokens(self, num_tokens: int) -> Tensor:
+        """`(N,)` for each image token, which of the encoder's `num_tokens` it is.
+
+        The encoder makes all images, then all videos. `generate` may have repeated each row, for
+        beams or several answers, behind the encoder.
+
+        Raises:
+            RuntimeError: the numbers do not fit.
+        """
+        repeats, rest = divmod(sum(run.length for run in self.runs), num_tokens)
+        if rest or not repeats:
+            raise RuntimeError(
+                f"the prompt does not hold the {num_tokens} visual tokens that are expected of "
+                "what went through the vision encoder"
+            )
+        starts: dict[tuple[int, int], int] = {}
+        total = 0
+        for run in sorted(self.runs, key=lambda run: run.kind):
+            if run.row % repeats == 0:
+                starts[run.row, run.ordinal] = total
+                total += run.length
+        return torch.cat(
+            [
+                torch.arange(run.length) + starts[run.row - run.row % repeats, run.ordinal]
+                for run in self.runs
+            ]
+        )
+
 
 def _runs(row: int, kinds: Tensor, tokens_per_image: int | None) -> list[Run]:
     edges = (kinds.diff().nonzero().flatten() + 1).tolist()
@@ -111,7 +141,7 @@ def _runs(row: int, kinds: Tensor, tokens_per_image: int | None) -> list[Run]:
         length = stop - start
         share = tokens_per_image if tokens_per_image and length % tokens_per_image == 0 else length
         for first in range(start, stop, share):
-            runs.append(Run(row, first, share, share, len(runs), text[start]))
+            runs.append(Run(row, int(kinds[start]), first, share, share, len(runs), text[start]))
     return runs
 
 

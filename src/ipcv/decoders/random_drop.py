@@ -19,7 +19,8 @@ class RandomDrop(LanguageMethod):
     else: the same prompt gives the same answer, alone or in a batch.
 
     Attributes:
-        prune_layer: 0-based index of the first layer that runs without the dropped tokens.
+        prune_layer: 0-based index of the first layer that runs without the dropped tokens; 0 drops
+            them at the encoder's output.
         reduction_ratio: fraction of the tokens of each image that is dropped, in [0, 1). Each image
             keeps `max(1, int(tokens * (1 - reduction_ratio)))`.
         seed: of the random numbers.
@@ -31,6 +32,8 @@ class RandomDrop(LanguageMethod):
     prune_layer: int = 2
     reduction_ratio: float = 0.5
     seed: int = 0
+
+    first_layer = 0
 
     def __post_init__(self) -> None:
         self._check()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin
 
+from ipcv.arguments import Arguments
+
 DECODERS = (
     "Qwen2VLTextModel",
     "Qwen2_5_VLTextModel",
@@ -59,6 +61,11 @@ class Decoder:
     model: nn.Module
 
     @property
+    def calls(self) -> list[tuple[nn.Module, str]]:
+        """Methods during which images go through the encoder and then the language model."""
+        return [(self.generator, "generate"), (self.owner, "forward")]
+
+    @property
     def config(self) -> Any:
         """Of the language model."""
         return self.model.config
@@ -84,7 +91,7 @@ class Decoder:
     def first_prunable(self) -> int:
         """Layers before this one need all image tokens: DeepStack adds features behind them."""
         vision: Any = getattr(self.owner.config, "vision_config", None)
-        return max(1, len(getattr(vision, "deepstack_visual_indexes", None) or ()))
+        return len(getattr(vision, "deepstack_visual_indexes", None) or ())
 
     def window(self, index: int) -> int | None:
         """How many of the latest tokens a layer attends, if not all."""
@@ -98,13 +105,18 @@ class Decoder:
         head_dim = head_dim or config.hidden_size // config.num_attention_heads
         return int(2 * config.num_key_value_heads * head_dim * dtype.itemsize)
 
-    def tokens_per_image(self, pixel_values: object, num_tokens: int) -> int | None:
-        """The tokens that every image has, where that is the same number for all."""
+    def tokens_per_image(self, arguments: Arguments, num_tokens: int) -> int | None:
+        """The tokens that every image has, where that is the same number for all.
+
+        `arguments` are those of the multimodal model, to which `generate` hands encoded images.
+        """
         config: Any = self.owner.config
+        encoded = (arguments.get("mm_encoder_outputs") or {}).get("image")
+        images = arguments.get("pixel_values") if encoded is None else encoded.pooler_output
         is_fixed = config.model_type in FIXED_IMAGE_LENGTH
-        if not is_fixed or not isinstance(pixel_values, Tensor) or num_tokens % len(pixel_values):
+        if not is_fixed or not isinstance(images, Tensor | list) or num_tokens % len(images):
             return None
-        return num_tokens // len(pixel_values)
+        return num_tokens // len(images)
 
 
 def find_decoder(model: nn.Module) -> Decoder:

@@ -26,6 +26,7 @@ class EncoderAdapter(ABC):
         blocks: its transformer blocks.
         tile_sources: methods of the models around it whose arguments tell which tiles make up an
             image: the model, the method's name, and what reads the tiles per image.
+        taps: blocks whose output somebody beside the model reads.
     """
 
     blocks_path: str
@@ -38,6 +39,7 @@ class EncoderAdapter(ABC):
         self.encoder = encoder
         self.blocks: list[nn.Module] = list(encoder.get_submodule(self.blocks_path).children())
         self.tile_sources: list[tuple[nn.Module, str, TilesReader]] = []
+        self.taps: set[int] = set()
 
     def norm(self, block: nn.Module) -> nn.Module:
         """The norm in front of the block's attention."""
@@ -119,10 +121,10 @@ class EncoderAdapter(ABC):
             requested = getattr(self.encoder.config, "output_hidden_states", False)
         depth = len(self.blocks)
         if isinstance(requested, bool) or requested is None:
-            return set(range(depth)) if requested else set()
+            return set(range(depth)) if requested else set(self.taps)
         # hidden_states[i] is the input of block i: the output of block i - 1.
         indices = [requested] if isinstance(requested, int) else requested
-        return {index % (depth + 1) - 1 for index in indices}
+        return {index % (depth + 1) - 1 for index in indices} | self.taps
 
 
 def is_plain_linear(module: nn.Module) -> bool:
