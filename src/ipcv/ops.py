@@ -207,7 +207,9 @@ def merge_rows(
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding in fp32: `(N, heads, D)` by `cos`, `sin` of `(N, D)`."""
-    x = states.float()
-    first, second = x.chunk(2, dim=-1)
-    rotated = torch.cat((-second, first), dim=-1)
-    return (x * cos.float()[:, None] + rotated * sin.float()[:, None]).to(states.dtype)
+    x, half = states.float(), states.shape[-1] // 2
+    cos, sin = cos.float()[:, None], sin.float()[:, None]
+    rotated = x * cos
+    rotated[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+    rotated[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return rotated.to(states.dtype)
