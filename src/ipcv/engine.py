@@ -80,7 +80,7 @@ class Engine(Hooked[_Call]):
                     block.register_forward_hook(partial(self._after_block, index), prepend=True)
                 )
             if index in self._stabilized or (index >= first and self.adapter.attends_kept):
-                self._attend(index)
+                self._attend(block, all_rows=index in self._stabilized)
 
     @property
     def _tiles(self) -> Sequence[int]:
@@ -162,9 +162,8 @@ class Engine(Hooked[_Call]):
         if not choice.keeps_all:
             call.selection = Selection.of(choice, rows, self.method)
 
-    def _attend(self, index: int) -> None:
-        """Let kept rows attend: with stabilization all rows (section 3.3), else each other."""
-        block = self.adapter.blocks[index]
+    def _attend(self, block: nn.Module, all_rows: bool) -> None:
+        """Let kept rows attend all rows in this block (section 3.3), or each other."""
         attention, norm = self.adapter.attention(block), self.adapter.norm(block)
 
         def make(original: Method) -> Method:
@@ -174,11 +173,7 @@ class Engine(Hooked[_Call]):
                     return original(*args, **kwargs)
                 queries, selection = args[0] if args else kwargs["hidden_states"], call.selection
                 selection.to(queries.device)  # an offloading block moves its inputs after our hook
-                keys = (
-                    self._keys(call, selection, norm, queries)
-                    if index in self._stabilized
-                    else None
-                )
+                keys = self._keys(call, selection, norm, queries) if all_rows else None
                 arguments = on_device(call.arguments, queries.device)
                 return self.adapter.attend(attention, queries, keys, arguments, selection)
 

@@ -7,7 +7,7 @@ are known on the host, so that no function here waits for results of the device.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -140,8 +140,10 @@ def _equal_groups(
 ) -> Iterator[tuple[slice, slice, tuple[int, int, int]]]:
     """Runs of consecutive groups of equal lengths, as row slices and `(groups, removed, kept)`."""
     row = candidate = 0
-    for (num_removed, num_kept), run in groupby(zip(removed_lengths, kept_lengths, strict=True)):
-        num_groups = sum(1 for _ in run)
+    pairs = list(zip(removed_lengths, kept_lengths, strict=True))
+    starts = [i for i, pair in enumerate(pairs) if i == 0 or pair != pairs[i - 1]]
+    for first, last in pairwise([*starts, len(pairs)]):
+        num_groups, (num_removed, num_kept) = last - first, pairs[first]
         rows = slice(row, row + num_groups * num_removed)
         candidates = slice(candidate, candidate + num_groups * num_kept)
         row, candidate = rows.stop, candidates.stop

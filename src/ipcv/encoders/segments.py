@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ipcv import ops
 from ipcv.encoders.base import attention_function, scaling
+from ipcv.memo import Memo
 
 MOST_PADDING = 4
 """Up to how many times the products of queries and keys padding may cost."""
@@ -18,21 +20,24 @@ MOST_PADDING = 4
 Attend = Callable[..., tuple[Tensor, Tensor | None]]
 
 
-class Segments:
+@dataclass
+class Segments(Memo):
     """Consecutive runs of packed rows; rows attend those of the same segment. Some may be empty.
 
     Attributes:
         cu_seqlens: `(S + 1,)` their boundaries, on the device.
+        known_lengths: rows per segment, where the host knows them.
     """
 
-    def __init__(self, cu_seqlens: Tensor, lengths: Sequence[int] | None = None) -> None:
-        """`lengths`: rows per segment, where the host knows them."""
-        self.cu_seqlens, self._known = cu_seqlens, lengths
+    cu_seqlens: Tensor
+    known_lengths: Sequence[int] | None = None
 
-    @cached_property
-    def lengths(self) -> list[int]:
-        """Rows per segment. Waits for the device unless the host knows them."""
-        return list(self.cu_seqlens.diff().tolist() if self._known is None else self._known)
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Rows per segment. Waits for the device, once, unless the host knows them."""
+        if self.known_lengths is None:
+            self.known_lengths = self.cu_seqlens.diff().tolist()
+        return self.known_lengths
 
     @property
     def width(self) -> int:
@@ -44,10 +49,11 @@ class Segments:
         """Whether all segments have as many rows."""
         return min(self.lengths) == self.width
 
-    @cached_property
+    @property
     def places(self) -> Tensor:
         """`(rows,)`: where the rows are among the `S * width` once segments are padded."""
-        return padded_places(self.lengths, self.cu_seqlens.device)
+        device = self.cu_seqlens.device
+        return self.once("places", compute=lambda: padded_places(self.lengths, device))
 
     def pad(self, rows: Tensor) -> Tensor:
         """`(rows, ...) -> (S, width, ...)`, with zeros."""
@@ -127,9 +133,9 @@ def attend_in_turns(
 ) -> Tensor:
     """Segment by segment."""
     segments = zip(
-        query[None].split(queries.lengths, dim=1),
-        key[None].split(keys.lengths, dim=1),
-        value[None].split(keys.lengths, dim=1),
+        query[None].split(list(queries.lengths), dim=1),
+        key[None].split(list(keys.lengths), dim=1),
+        value[None].split(list(keys.lengths), dim=1),
         strict=True,
     )
     return torch.cat([_batch(attend, q, k, v)[0] for q, k, v in segments if q.shape[1]])
