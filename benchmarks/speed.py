@@ -5,7 +5,8 @@
 
 The runs of the three take turns. What the file holds already is not measured again; the table of
 everything in it is printed as Markdown. On a CPU the encoders have fewer blocks, in the published
-proportion. Random weights say nothing about quality.
+proportion. On a machine with other work, `--busy` counts the CPU time of one thread instead
+of the time that passes. Random weights say nothing about quality.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from time import process_time
 from typing import Any, NamedTuple
 
 import torch
@@ -136,17 +138,23 @@ def measure(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any
     for variant, applied in variants.items():  # the warm-up, too
         with applied():
             peak[variant] = peak_bytes(lambda: counted(variant), encoder.device)  # noqa: B023
+    clock = cpu_milliseconds if options.busy else milliseconds
     while len(ms["ours"]) < REPETITIONS.start or (
         len(ms["ours"]) < REPETITIONS.stop and sum(map(sum, ms.values())) < 1e3 * options.seconds
     ):
         for variant, applied in variants.items():
             with applied():
-                start = milliseconds()
+                start = clock()
                 call()
-                ms[variant].append(milliseconds() - start)
+                ms[variant].append(clock() - start)
     settings = {"prune_layer": method.prune_layer, "stabilized": method.stabilization_layers}
     blocks = len(find_encoder(encoder)[0].adapter(encoder).blocks)
     return {"blocks": blocks, **settings, "flops": flops, "peak": peak, "ms": ms}
+
+
+def cpu_milliseconds() -> float:
+    """CPU time of this process until now."""
+    return 1e3 * process_time()
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -209,12 +217,16 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--attention", default="sdpa")
     parser.add_argument("--seconds", type=float, default=60, help="of measurement per case")
+    parser.add_argument("--busy", action="store_true", help="count CPU time of one thread")
     options = parser.parse_args()
+    if options.busy:
+        torch.set_num_threads(1)
     rows = json.loads(options.file.read_text()) if options.file.exists() else []
     conditions = {"machine": machine(options.device), "attention": options.attention}
     conditions |= {"dtype": options.dtype, "width": options.width, "depth": options.depth}
-    for name in options.shapes:
-        for case in options.cases:
+    conditions["clock"] = "CPU" if options.busy else "wall"
+    for case in options.cases:
+        for name in options.shapes:
             key = {"shape": name, "case": case, **conditions}
             if not any(key.items() <= row.items() for row in rows):
                 rows.append(key | measure(name, (CASES | LONG)[case], options))
