@@ -122,6 +122,29 @@ def test_distances_stay_within_the_memory_budget(monkeypatch):
     assert sum(sizes) == 4 * 30 * 30 * 4
 
 
+def test_the_memory_budget_can_be_set(monkeypatch):
+    states, budgets = normal(0, 30, 4), []
+    compute = ops._nearest
+    monkeypatch.setattr(ops, "_nearest", lambda *args: budgets.append(args[-1]) or compute(*args))
+    monkeypatch.setattr(ops, "NEIGHBOR_MEMORY_BUDGET", 500)
+    ops.nearest_neighbors(states, states, [30], [30], 2)
+    assert budgets == [500]
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_neighbors_in_bfloat16_are_as_near(monkeypatch, offset):
+    """What an accelerator searches in: other neighbours may be found, but none farther away."""
+    monkeypatch.setattr(ops, "_distance_dtype", lambda states: torch.bfloat16)
+    removed, kept = normal(0, 200, 64), normal(1, 100, 64)
+    found = ops.nearest_neighbors(removed + offset, kept + offset, [200], [100], 5).indices
+    actual = (removed[:, None] - kept[found]).norm(dim=-1).mean(1)
+    best = torch.cdist(removed, kept).topk(5, largest=False).values.mean(1)
+    assert not torch.equal(
+        found.sort().values, torch.cdist(removed, kept).topk(5, largest=False).indices.sort().values
+    )
+    torch.testing.assert_close(actual, best, atol=0, rtol=2e-2)
+
+
 @check(seeds, st.integers(1, 20))
 def test_neighbors_far_from_the_origin(seed, rows):
     """States of real encoders share a large offset; distances must not drown in it."""

@@ -79,8 +79,8 @@ class Engine(Hooked[_Call]):
                 self._hooks.add(
                     block.register_forward_hook(partial(self._after_block, index), prepend=True)
                 )
-        for index in self._stabilized:
-            self._stabilize(index)
+            if index in self._stabilized or (index >= first and self.adapter.attends_kept):
+                self._attend(block, all_rows=index in self._stabilized)
 
     @property
     def _tiles(self) -> Sequence[int]:
@@ -162,27 +162,31 @@ class Engine(Hooked[_Call]):
         if not choice.keeps_all:
             call.selection = Selection.of(choice, rows, self.method)
 
-    def _stabilize(self, index: int) -> None:
-        """Let kept rows attend all rows in this block; only kept rows ask (section 3.3)."""
-        block = self.adapter.blocks[index]
+    def _attend(self, block: nn.Module, all_rows: bool) -> None:
+        """Let kept rows attend all rows in this block (section 3.3), or each other."""
         attention, norm = self.adapter.attention(block), self.adapter.norm(block)
 
         def make(original: Method) -> Method:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 call = self._call
-                if call is None or call.selection is None or call.kept is None:
+                if call is None or call.selection is None:
                     return original(*args, **kwargs)
                 queries, selection = args[0] if args else kwargs["hidden_states"], call.selection
                 selection.to(queries.device)  # an offloading block moves its inputs after our hook
-                if call.full is None:
-                    removed = selection.reconstruct(call.kept.to(queries.device))
-                else:
-                    removed = call.full.to(queries.device)[selection.removed]
-                rows = selection.merge(self.adapter.unpack(queries, selection), norm(removed))
-                keys = self.adapter.like(rows, queries)
+                keys = self._keys(call, selection, norm, queries) if all_rows else None
                 arguments = on_device(call.arguments, queries.device)
                 return self.adapter.attend(attention, queries, keys, arguments, selection)
 
             return forward
 
         self._hooks.replace(attention, "forward", make)
+
+    def _keys(self, call: _Call, selection: Selection, norm: nn.Module, queries: Tensor) -> Tensor:
+        """All normed rows, in the encoder's shape; `queries` are the kept ones."""
+        assert call.kept is not None
+        if call.full is None:
+            removed = selection.reconstruct(call.kept.to(queries.device))
+        else:
+            removed = call.full.to(queries.device)[selection.removed]
+        rows = selection.merge(self.adapter.unpack(queries, selection), norm(removed))
+        return self.adapter.like(rows, queries)

@@ -7,7 +7,7 @@ are known on the host, so that no function here waits for results of the device.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 NEIGHBOR_MEMORY_BUDGET = 256 * 2**20
-"""Upper bound, in bytes, on the distances that the neighbour search holds at a time."""
+"""Upper bound, in bytes, on the distances that the neighbour search holds at a time. May be set."""
 
 
 def feature_difference(before: Tensor, after: Tensor) -> Tensor:
@@ -115,9 +115,11 @@ def nearest_neighbors(
     removed_lengths: Sequence[int],
     kept_lengths: Sequence[int],
     num_neighbors: int,
-    memory_budget: int = NEIGHBOR_MEMORY_BUDGET,
+    memory_budget: int | None = None,
 ) -> Neighbors:
-    """For each removed row the nearest kept rows of its own group, by Euclidean distance in fp32.
+    """For each removed row the nearest kept rows of its own group, by Euclidean distance.
+
+    Distances are fp32, but bf16 for bf16 rows on an accelerator, whose fp32 is far slower.
 
     Args:
         removed: `(R, C)`, group by group.
@@ -125,8 +127,10 @@ def nearest_neighbors(
         removed_lengths: rows of `removed` per group.
         kept_lengths: rows of `kept` per group, none 0 where the group has removed rows.
         num_neighbors: `k`; a group that keeps fewer uses all it keeps.
-        memory_budget: bytes of distances held at a time; bounds the chunks, not the result.
+        memory_budget: bytes of distances held at a time, `NEIGHBOR_MEMORY_BUDGET` unless given;
+            bounds the chunks, not the result.
     """
+    memory_budget = memory_budget or NEIGHBOR_MEMORY_BUDGET
     width = min(num_neighbors, max(kept_lengths))
     indices = removed.new_zeros(len(removed), width, dtype=torch.int64)
     ragged = any(k < width for r, k in zip(removed_lengths, kept_lengths, strict=True) if r)
@@ -152,8 +156,10 @@ def _equal_groups(
 ) -> Iterator[tuple[slice, slice, tuple[int, int, int]]]:
     """Runs of consecutive groups of equal lengths, as row slices and `(groups, removed, kept)`."""
     row = candidate = 0
-    for (num_removed, num_kept), run in groupby(zip(removed_lengths, kept_lengths, strict=True)):
-        num_groups = sum(1 for _ in run)
+    pairs = list(zip(removed_lengths, kept_lengths, strict=True))
+    starts = [i for i, pair in enumerate(pairs) if i == 0 or pair != pairs[i - 1]]
+    for first, last in pairwise([*starts, len(pairs)]):
+        num_groups, (num_removed, num_kept) = last - first, pairs[first]
         rows = slice(row, row + num_groups * num_removed)
         candidates = slice(candidate, candidate + num_groups * num_kept)
         row, candidate = rows.stop, candidates.stop
@@ -164,7 +170,8 @@ def _equal_groups(
 def _nearest(removed: Tensor, kept: Tensor, k: int, memory_budget: int) -> Tensor:
     """`(G, R, C)`, `(G, K, C) -> (G, R, k)`: positions of the nearest, chunked over G, then R."""
     num_groups, num_removed, _ = removed.shape
-    per_row = kept.shape[1] * 4
+    dtype = _distance_dtype(removed)
+    per_row = kept.shape[1] * dtype.itemsize
     row_step = min(num_removed, max(1, memory_budget // per_row))
     group_step = max(1, memory_budget // (per_row * row_step))
     result = removed.new_empty(num_groups, num_removed, k, dtype=torch.int64)
@@ -174,13 +181,20 @@ def _nearest(removed: Tensor, kept: Tensor, k: int, memory_budget: int) -> Tenso
         center = candidates.mean(dim=1, keepdim=True)  # small norms: less cancellation below
         candidates = (candidates - center).transpose(1, 2)
         squared_norm = candidates.square().sum(dim=1, keepdim=True)
+        candidates, squared_norm = candidates.to(dtype), squared_norm.to(dtype)
         for start in range(0, num_removed, row_step):
             row = slice(start, start + row_step)
-            queries = removed[group, row].float() - center
+            queries = (removed[group, row].float() - center).to(dtype)
             # The squared distance less the query's own norm, which does not change the order.
             distance = torch.baddbmm(squared_norm, queries, candidates, alpha=-2)
             result[group, row] = distance.topk(k, largest=False, sorted=False).indices
     return result
+
+
+def _distance_dtype(states: Tensor) -> torch.dtype:
+    """fp16 is not among them: squares of large states overflow in it."""
+    is_bfloat16 = states.device.type != "cpu" and states.dtype == torch.bfloat16
+    return torch.bfloat16 if is_bfloat16 else torch.float32
 
 
 class Reconstruction:
@@ -219,7 +233,9 @@ def merge_rows(
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding in fp32: `(N, heads, D)` by `cos`, `sin` of `(N, D)`."""
-    x = states.float()
-    first, second = x.chunk(2, dim=-1)
-    rotated = torch.cat((-second, first), dim=-1)
-    return (x * cos.float()[:, None] + rotated * sin.float()[:, None]).to(states.dtype)
+    x, half = states.float(), states.shape[-1] // 2
+    cos, sin = cos.float()[:, None], sin.float()[:, None]
+    rotated = x * cos
+    rotated[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+    rotated[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return rotated.to(states.dtype)

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ipcv.arguments import Arguments
@@ -85,14 +84,18 @@ class EncoderAdapter(ABC):
         self,
         attention: Any,
         queries: Tensor,
-        keys: Tensor,
+        keys: Tensor | None,
         arguments: Arguments,
         selection: Selection,
     ) -> Any:
         """What `attention` returns for normed kept rows that attend all normed rows.
 
-        Both are in the encoder's own shape; `arguments` are the block's, for all rows.
+        Both are in the encoder's own shape; `arguments` are the block's, for all rows. With
+        `attends_kept`, no keys mean that kept rows attend each other.
         """
+
+    attends_kept = False
+    """Whether `attend` also serves the blocks where kept rows attend each other."""
 
     can_merge = False
     """Whether `segment_lengths`, `heads` and `project_output` exist: what Token Merging needs."""
@@ -153,64 +156,6 @@ def attention_function(attention: Any) -> Callable[..., tuple[Tensor, Tensor | N
         name, eager
     )
     return function
-
-
-def pruned_cu_seqlens(cu_seqlens: Tensor, selection: Selection) -> Tensor:
-    """The kept rows' segment boundaries: how many kept rows lie before each boundary."""
-    return selection.once(
-        "cu_seqlens",
-        cu_seqlens,
-        compute=lambda: torch.searchsorted(selection.kept, cu_seqlens.long()).to(cu_seqlens.dtype),
-    )
-
-
-def attend_segments(
-    attention: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    cu_queries: Tensor,
-    cu_keys: Tensor,
-    max_seqlen: int | None,
-    selection: Selection,
-) -> Tensor:
-    """Attention of packed `(rows, heads, D)` within segments: `(1, query rows, heads, D)`.
-
-    Segments may have no queries.
-    """
-    # (rows, heads, D) -> (1, heads, rows, D), as the attention implementations take it.
-    query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
-    function = attention_function(attention)
-    options = {"attention_mask": None, "scaling": scaling(attention), "is_causal": False}
-    if "flash" in attention.config._attn_implementation:
-        if max_seqlen is None:
-            max_seqlen = int(cu_keys.diff().max())
-        return function(
-            attention,
-            query,
-            key,
-            value,
-            cu_seq_lens_q=cu_queries,
-            cu_seq_lens_k=cu_keys,
-            max_length_q=max_seqlen,
-            max_length_k=max_seqlen,
-            **options,
-        )[0]
-    query_lengths, key_lengths = (_lengths(cu, selection) for cu in (cu_queries, cu_keys))
-    segments = zip(
-        query.split(query_lengths, dim=2),
-        key.split(key_lengths, dim=2),
-        value.split(key_lengths, dim=2),
-        strict=True,
-    )
-    return torch.cat(
-        [function(attention, q, k, v, **options)[0] for q, k, v in segments if q.shape[2]], dim=1
-    )
-
-
-def _lengths(cu_seqlens: Tensor, selection: Selection) -> list[int]:
-    """Rows per segment. Waits for the device, but once per call."""
-    return selection.once("lengths", cu_seqlens, compute=lambda: cu_seqlens.diff().tolist())
 
 
 def scaling(attention: Any) -> float:

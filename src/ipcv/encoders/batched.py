@@ -12,12 +12,8 @@ from torch import Tensor, nn
 
 from ipcv import ops
 from ipcv.arguments import Arguments
-from ipcv.encoders.base import (
-    EncoderAdapter,
-    attend_segments,
-    attention_function,
-    scaling,
-)
+from ipcv.encoders.base import EncoderAdapter, attention_function, scaling
+from ipcv.encoders.segments import Segments, attend_segments, padded_places
 from ipcv.selection import Layout, Selection
 
 
@@ -113,10 +109,11 @@ class BatchedEncoder(EncoderAdapter):
         self,
         attention: Any,
         queries: Tensor,
-        keys: Tensor,
+        keys: Tensor | None,
         arguments: Arguments,
         selection: Selection,
     ) -> tuple[Tensor, Tensor | None]:
+        assert keys is not None
         mask: Tensor | None = arguments.get("attention_mask")
         # (B, rows, heads * D) -> (B, rows, heads, D)
         query, key, value = (
@@ -190,19 +187,17 @@ class BatchedEncoder(EncoderAdapter):
             key, value = (self.rows(x)[order[: sum(filled)].sort().values] for x in (key, value))
         else:
             key, value = self.rows(key), self.rows(value)
-        cu_queries, cu_keys = selection.once(
+        queries, keys = selection.once(
             "unpadded",
             layout,
             compute=lambda: [
-                ops.upload([0, *accumulate(lengths)], device, torch.int32)
+                Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)
                 for lengths in (selection.counts, filled)
             ],
         )
         rows = self.unpack(query, selection)
-        output = attend_segments(
-            attention, rows, key, value, cu_queries, cu_keys, max(filled), selection
-        )
-        return self.pack(output[0], query, selection)
+        output = attend_segments(attention, rows, key, value, queries, keys, max(filled))
+        return self.pack(output, query, selection)
 
 
 class ClipEncoder(BatchedEncoder):
@@ -281,10 +276,7 @@ def _places(selection: Selection) -> Tensor | None:
     return selection.once(
         "places",
         counts,
-        compute=lambda: ops.upload(
-            torch.cat([torch.arange(i * width, i * width + n) for i, n in enumerate(counts)]),
-            selection.kept.device,
-        ),
+        compute=lambda: padded_places(counts, selection.kept.device),
     )
 
 

@@ -13,12 +13,8 @@ from torch.nn import functional as F
 
 from ipcv import ops
 from ipcv.arguments import Arguments
-from ipcv.encoders.base import (
-    EncoderAdapter,
-    attend_segments,
-    is_plain_linear,
-    pruned_cu_seqlens,
-)
+from ipcv.encoders.base import EncoderAdapter, is_plain_linear
+from ipcv.encoders.segments import Segments, attend_segments
 from ipcv.selection import Layout, Selection
 
 
@@ -46,42 +42,33 @@ class PackedEncoder(EncoderAdapter):
         return rows
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
-        """`max_seqlen` stays, as an upper bound; segments without rows go, sdpa rejects them."""
-        embeddings, cu_seqlens = arguments["position_embeddings"], arguments["cu_seqlens"]
-        segments = selection.once(
-            "segments",
-            cu_seqlens,
-            compute=lambda: pruned_cu_seqlens(cu_seqlens, selection).unique_consecutive(),
-        )
+        """`max_seqlen` stays, as an upper bound."""
+        _, kept_segments = _segments(arguments["cu_seqlens"], selection)
+        embeddings = self._kept_embeddings(arguments["position_embeddings"], selection)
         return arguments | {
-            "cu_seqlens": segments,
-            "position_embeddings": self._kept_embeddings(embeddings, selection),
+            "cu_seqlens": kept_segments.cu_seqlens,
+            "position_embeddings": embeddings,
         }
+
+    attends_kept = True  # segments may be empty, and are batched where the model loops over them
 
     def attend(
         self,
         attention: Any,
         queries: Tensor,
-        keys: Tensor,
+        keys: Tensor | None,
         arguments: Arguments,
         selection: Selection,
     ) -> Tensor:
-        embeddings, cu_keys = arguments["position_embeddings"], arguments["cu_seqlens"]
-        cu_queries = pruned_cu_seqlens(cu_keys, selection)
+        embeddings, max_seqlen = arguments["position_embeddings"], arguments.get("max_seqlen")
+        segments, kept_segments = _segments(arguments["cu_seqlens"], selection)
+        kept_embeddings = self._kept_embeddings(embeddings, selection)
+        if keys is None:
+            segments, embeddings = kept_segments, kept_embeddings
         query, key, value = self._project(attention, queries, keys, selection)
-        query = ops.rotate(query, *self._kept_embeddings(embeddings, selection))
-        key = ops.rotate(key, *embeddings)
-        output = attend_segments(
-            attention,
-            query,
-            key,
-            value,
-            cu_queries,
-            cu_keys,
-            arguments.get("max_seqlen"),
-            selection,
-        )
-        projected: Tensor = attention.proj(output.reshape(len(queries), -1))
+        query, key = ops.rotate(query, *kept_embeddings), ops.rotate(key, *embeddings)
+        output = attend_segments(attention, query, key, value, kept_segments, segments, max_seqlen)
+        projected: Tensor = attention.proj(output.flatten(1))
         return projected
 
     can_merge = True
@@ -116,11 +103,13 @@ class PackedEncoder(EncoderAdapter):
 
     @staticmethod
     def _project(
-        attention: Any, queries: Tensor, keys: Tensor, selection: Selection
+        attention: Any, queries: Tensor, keys: Tensor | None, selection: Selection
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Query `(K, heads, D)`, key and value `(N, heads, D)` of the fused projection."""
         num_heads, qkv = attention.num_heads, attention.qkv
-        if is_plain_linear(qkv):
+        if keys is None:
+            query, key, value = qkv(queries).view(len(queries), 3, num_heads, -1).unbind(1)
+        elif is_plain_linear(qkv):
             split = qkv.weight.shape[0] // 3
             bias_q, bias_kv = (None, None) if qkv.bias is None else qkv.bias.tensor_split([split])
             query = F.linear(queries, qkv.weight[:split], bias_q).view(len(queries), num_heads, -1)
@@ -166,6 +155,19 @@ class DeepStackEncoder(PackedEncoder):
     def full_length_outputs(self, arguments: Arguments) -> set[int]:
         tapped: Any = self.encoder.deepstack_visual_indexes
         return super().full_length_outputs(arguments) | set(tapped)
+
+
+def _segments(cu_seqlens: Tensor, selection: Selection) -> tuple[Segments, Segments]:
+    """Those of all rows, and what is left of each: how many kept rows lie before a boundary."""
+
+    def segments() -> tuple[Segments, Segments]:
+        kept = torch.searchsorted(selection.kept, cu_seqlens.long()).to(cu_seqlens.dtype)
+        lengths, counts = selection.layout.group_lengths, selection.counts
+        if len(cu_seqlens) == len(counts) + 1:  # one each, whose lengths the host knows
+            return Segments(cu_seqlens, lengths), Segments(kept, counts)
+        return Segments(cu_seqlens), Segments(kept)
+
+    return selection.once("segments", cu_seqlens, compute=segments)
 
 
 def grid_positions(grids: Sequence[Sequence[int]], merge: int, device: torch.device) -> Tensor:
