@@ -85,4 +85,4 @@ def test_empty_segments_leave_gradients_finite(way):
 
 
 def test_lengths_that_the_host_knows_are_not_read_from_the_device():
-    assert Segments(torch.empty(3, device="meta"), (2, 3)).lengths == [2, 3]
+    assert Segments(torch.empty(3, device="meta"), (2, 3)).lengths == (2, 3)
