@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from ipcv import IPCV
 from ipcv.bench.intervals import mcnemar, mean, proportion
 from ipcv.bench.quality import at_equal_time, qualities
 from ipcv.bench.quality_table import fidelity_summary, suite_summary, worst_images
+from ipcv.bench.relative_time import relative_times
+from ipcv.bench.variants import Variant
 
 
 @given(st.integers(0, 50), st.integers(1, 50))
@@ -47,30 +50,26 @@ def test_weights_and_single_units():
     assert single == pytest.approx((0.5, nan, nan), nan_ok=True)
 
 
-def row(unit, variant, ms, score):
-    return {"image": unit, "variant": variant, "encoder_ms": ms, "cosine": score}
-
-
+SCORES = {"uncompressed": 0.9, "ours 0.5": 0.8, "ours 0.8": 0.6, "downsample 0.5": 0.5}
+TIMES = {"uncompressed": 1.0, "ours 0.5": 0.6, "ours 0.8": 0.4, "downsample 0.5": 0.5}
 ROWS = [
-    row(unit, variant, ms * scale, score + 0.01 * i)
-    for i, (unit, scale) in enumerate((("x", 1), ("y", 3), ("z", 100)))
-    for variant, ms, score in (
-        ("uncompressed", 10, 0.9),
-        ("ours 0.5", 6, 0.8),
-        ("ours 0.8", 4, 0.6),
-        ("downsample 0.5", 5, 0.5),
-    )
+    {"image": image, "variant": variant, "cosine": score + 0.01 * i}
+    for i, image in enumerate("xyz")
+    for variant, score in SCORES.items()
 ]
 
 
-def test_time_is_the_median_of_the_units_own_ratios():
-    found = qualities(ROWS, "image", "cosine")
-    assert found["ours 0.5"].time == pytest.approx(0.6)
-    assert found["ours 0.5"].estimate.mean == pytest.approx(0.81)
+def test_relative_times_are_paired_medians():
+    clock = {"a": iter([9, 9, 10, 5, 30, 15, 1, 5]), "b": iter([9, 9, 10, 4, 20, 8, 10, 4])}
+    names = {"uncompressed": Variant(), "ours": Variant(IPCV())}
+    steps = []
+    times = relative_times("ab", names, lambda unit, _: next(clock[unit]), lambda: steps.append(1))
+    assert times == {"uncompressed": 1, "ours": 0.45}  # of 5/10, 15/30, 5/1 and three times 4/10
+    assert len(steps) == 4
 
 
 def test_interpolation_and_paired_gains():
-    table = at_equal_time(qualities(ROWS, "image", "cosine"), (0.8, 0.5, 0.3))
+    table = at_equal_time(qualities(ROWS, "image", "cosine", TIMES), (0.8, 0.5, 0.3))
     (ours, gain), at_half, too_fast = table["ours"]
     assert ours.mean == pytest.approx(0.81 + 0.05)  # half-way from 0.6 to 1.0
     assert gain.mean == pytest.approx(0.86 - (0.51 + 0.6 * 0.4))
@@ -85,7 +84,7 @@ def test_units_that_a_variant_lacks_are_left_out():
         [r for r in ROWS if r["variant"] != "ours 0.8" or r["image"] != "z"], "image", "cosine"
     )
     assert len(found["uncompressed"].scores) == 2
-    assert qualities([], "image", "cosine") == {}
+    assert qualities([], "image", "cosine", TIMES) == {}
 
 
 def test_suite_summary():
@@ -105,7 +104,9 @@ def test_suite_summary():
         scene(0, "ours 0.5", [False, True]),
         scene(1, "ours 0.5", [True, False]),
     ]
-    summary = suite_summary(rows, qualities(rows, "scene", "right"))
+    summary = suite_summary(
+        rows, qualities(rows, "scene", "right", {"uncompressed": 1.0, "ours 0.5": 0.5})
+    )
     assert summary["uncompressed"]["overall"].mean == 0.75
     assert summary["ours 0.5"]["overall"].mean == 0.5
     assert summary["ours 0.5"]["read"] == proportion(1, 2)
@@ -115,7 +116,7 @@ def test_suite_summary():
 @settings(max_examples=10)
 @given(st.permutations(ROWS))
 def test_summaries_do_not_depend_on_the_order_of_rows(rows):
-    found = qualities(rows, "image", "cosine")
+    found = qualities(rows, "image", "cosine", TIMES)
     summary = fidelity_summary(rows, found)
     assert summary["ours 0.8"]["cosine"].mean == pytest.approx(0.61)
     assert worst_images(rows, 2)["ours 0.8"] == ["x", "y"]
@@ -123,6 +124,6 @@ def test_summaries_do_not_depend_on_the_order_of_rows(rows):
 
 def test_kinds_of_content_are_folders():
     rows = [r | {"image": f"{'a' if r['image'] == 'x' else 'b'}/{r['image']}"} for r in ROWS]
-    summary = fidelity_summary(rows, qualities(rows, "image", "cosine"))
+    summary = fidelity_summary(rows, qualities(rows, "image", "cosine", TIMES))
     assert summary["ours 0.8"]["a"].mean == pytest.approx(0.6)
     assert summary["ours 0.8"]["b"].mean == pytest.approx(0.615)

@@ -9,14 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
 from rich.console import RenderableType
 from torch import nn
 
 from ipcv.bench.fidelity import evaluate_images, find_images
 from ipcv.bench.intervals import Estimate
 from ipcv.bench.observe import PROMPT, observer
-from ipcv.bench.quality import Quality, qualities
+from ipcv.bench.quality import Quality, at_equal_time, qualities
 from ipcv.bench.quality_table import (
+    TIMES,
     equal_time_tables,
     fidelity_summary,
     suite_summary,
@@ -24,8 +26,11 @@ from ipcv.bench.quality_table import (
     worst_images,
 )
 from ipcv.bench.records import Records, Row
-from ipcv.bench.suite import evaluate_scenes, held_out_scenes
+from ipcv.bench.relative_time import REPETITIONS, UNITS, relative_times
+from ipcv.bench.scenes import Scene
+from ipcv.bench.suite import ask_variant, evaluate_scenes, held_out_scenes
 from ipcv.bench.variants import Variant
+from ipcv.media import load_image
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,17 @@ class Report:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types; an estimate is a list of mean, low and high."""
-        return {"label": self.label, "variants": self.summary, **self.extra}
+        """JSON types; an estimate is a list of mean, low and high.
+
+        `at_equal_time` has per method and time its quality and its gain over downsampling.
+        """
+        by_time = at_equal_time(self.found, TIMES) if self.found else {}
+        return {
+            "label": self.label,
+            "variants": self.summary,
+            "at_equal_time": {"times": TIMES, "methods": by_time},
+            **self.extra,
+        }
 
 
 class Evaluation(ABC):
@@ -72,7 +86,7 @@ class Evaluation(ABC):
     @property
     @abstractmethod
     def steps(self) -> int:
-        """How many scenes or images there are."""
+        """How often `run` calls `on_step`."""
 
     @abstractmethod
     def run(
@@ -104,7 +118,7 @@ class Suite(Evaluation):
 
     @property
     def steps(self) -> int:
-        return len(list(held_out_scenes(self.questions)))
+        return len(list(held_out_scenes(self.questions))) + REPETITIONS + 1
 
     def run(
         self,
@@ -116,10 +130,15 @@ class Suite(Evaluation):
         on_step: Callable[[], None],
     ) -> Report:
         kept = Records(records, {"task": "suite", "model": name, "questions": self.questions})
-        scenes = held_out_scenes(self.questions)
+        scenes = list(held_out_scenes(self.questions))
         evaluate_scenes(model, processor, scenes, variants, kept, on_step)
+
+        def encoder_ms(scene: Scene, variant: Variant) -> float:
+            return ask_variant(model, processor, scene, variant)[1]
+
+        times = relative_times(scenes, variants, encoder_ms, on_step)
         rows = _of(kept.rows, variants)
-        found = qualities(rows, "scene", "right")
+        found = qualities(rows, "scene", "right", times)
         label = f"right answers, of {self.questions:,} held-out questions"
         return Report(label, suite_summary(rows, found), found, extra={"questions": self.questions})
 
@@ -141,7 +160,7 @@ class Fidelity(Evaluation):
 
     @property
     def steps(self) -> int:
-        return len(find_images(self.images))
+        return len(find_images(self.images)) + REPETITIONS + 1
 
     def run(
         self,
@@ -157,20 +176,27 @@ class Fidelity(Evaluation):
         kept = Records(records, run)
         observe = observer(model, processor, self.prompt, self.new_tokens, self.side)
         evaluate_images(self.images, variants, observe, kept, on_step)
-        rows = _of(kept.rows, variants)
-        found = qualities(rows, "image", "cosine")
         broken = {row["image"]: row["error"] for row in kept.rows if "error" in row}
+        seen = dict.fromkeys(row["image"] for row in kept.rows if row["image"] not in broken)
+        images = [load_image(self.images / name) for name in list(seen)[:UNITS]]
+
+        def encoder_ms(image: Image, variant: Variant) -> float:
+            return observe(image, variant).encoder_ms
+
+        times = relative_times(images, variants, encoder_ms, on_step) if images else {}
+        rows = _of(kept.rows, variants)
+        found = qualities(rows, "image", "cosine", times)
         worst = worst_images(rows)
         notes = [f"worst of {variant}: {', '.join(images)}" for variant, images in worst.items()]
         notes += [f"skipped {image}: {error}" for image, error in broken.items()]
         if broken:
-            notes.append(f"{len(broken)} of {self.steps} images skipped")
+            notes.append(f"{len(broken)} of {len(seen) + len(broken)} images skipped")
         return Report(
             "cosine of visual tokens to uncompressed",
             fidelity_summary(rows, found),
             found,
             notes,
-            {"images": self.steps, "skipped": broken, "worst": worst},
+            {"images": len(seen), "skipped": broken, "worst": worst},
         )
 
 

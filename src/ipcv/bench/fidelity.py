@@ -107,7 +107,7 @@ def compare(seen: Observation, reference: Observation) -> dict[str, Any]:
     token's distribution from the reference's in nats, `same_token` (its most likely one) and
     `same_answer`. Without a common grid, the first two are `None`.
     """
-    row: dict[str, Any] = {"encoder_ms": seen.encoder_ms, "cosine": None, "relative_error": None}
+    row: dict[str, Any] = {"cosine": None, "relative_error": None}
     tokens = _on_grid(seen, reference)
     if tokens is not None:
         expected = reference.tokens

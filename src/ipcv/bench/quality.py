@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -26,7 +25,7 @@ class Quality:
     Attributes:
         scores: `(units,)` per unit.
         weights: `(units,)` how much each counts.
-        time: encoder time relative to uncompressed: the median over units of the units' ratios.
+        time: encoder time relative to uncompressed.
     """
 
     scores: np.ndarray[Any, np.dtype[np.float64]]
@@ -39,34 +38,30 @@ class Quality:
         return mean(self.scores.tolist(), self.weights.tolist())
 
 
-def qualities(rows: Sequence[Row], unit: str, score: str) -> dict[str, Quality]:
-    """Per variant, from rows with `unit`, `variant`, `encoder_ms` and a `score`.
+def qualities(
+    rows: Sequence[Row], unit: str, score: str, times: Mapping[str, float]
+) -> dict[str, Quality]:
+    """Per variant, from rows with `unit`, `variant` and a `score`, and the variants' times.
 
     Units that some variant lacks are left out. A score may be a list of results, such as those of
     the questions about a scene; then the unit counts as often.
     """
-    table: dict[str, dict[Any, Row]] = {}
+    table: dict[str, dict[Any, Any]] = {}
     for row in rows:
         if "variant" in row and row[score] is not None:
-            table.setdefault(row["variant"], {})[row[unit]] = row
+            table.setdefault(row["variant"], {})[row[unit]] = row[score]
     common = sorted(set.intersection(*map(set, table.values()))) if table else []
     if not common:
         return {}
-    base = table[UNCOMPRESSED]
     return {
-        name: _quality([own[u] for u in common], [base[u] for u in common], score)
-        for name, own in table.items()
+        name: _quality([own[unit] for unit in common], times[name]) for name, own in table.items()
     }
 
 
-def _quality(rows: Sequence[Row], base: Sequence[Row], score: str) -> Quality:
-    values = [row[score] if isinstance(row[score], list) else [row[score]] for row in rows]
-    ratios = [row["encoder_ms"] / b["encoder_ms"] for row, b in zip(rows, base, strict=True)]
-    return Quality(
-        np.array([np.mean(v) for v in values], dtype=float),
-        np.array([len(v) for v in values], dtype=float),
-        statistics.median(ratios),
-    )
+def _quality(results: Sequence[Any], time: float) -> Quality:
+    values = [result if isinstance(result, list) else [result] for result in results]
+    means, sizes = [np.mean(v) for v in values], [len(v) for v in values]
+    return Quality(np.array(means, dtype=float), np.array(sizes, dtype=float), time)
 
 
 def at_equal_time(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ipcv.bench.clock import metered
-from ipcv.bench.records import Records, Row
+from ipcv.bench.records import Records
 from ipcv.bench.scenes import HELD_OUT, Question, Scene, draw_scene
 from ipcv.bench.variants import Variant
 from ipcv.encoders.packed import PackedEncoder
@@ -46,8 +46,7 @@ def evaluate_scenes(
     """Ask every question of every scene, greedily; an answer is right if it matches exactly.
 
     Adds a row per scene and variant to the records, for those that they lack: number of the
-    `scene`, `variant`, `encoder_ms` of one encoding, and of each question `kinds`, `right` and
-    `answers`.
+    `scene`, `variant`, and of each question `kinds`, `right` and `answers`.
 
     Args:
         model: in eval mode, not compressed.
@@ -59,24 +58,27 @@ def evaluate_scenes(
     """
     for number, scene in enumerate(scenes):
         for name in records.missing("scene", number, variants):
-            records.add(
-                {"scene": number, "variant": name, **_ask(model, processor, scene, variants[name])}
-            )
+            answers, _ = ask_variant(model, processor, scene, variants[name])
+            pairs = zip(answers, scene.questions, strict=True)
+            row = {
+                "kinds": [question.kind for question in scene.questions],
+                "right": [given == question.answer for given, question in pairs],
+                "answers": answers,
+            }
+            records.add({"scene": number, "variant": name, **row})
         on_step()
 
 
-def _ask(model: nn.Module, processor: Any, scene: Scene, variant: Variant) -> Row:
+def ask_variant(
+    model: nn.Module, processor: Any, scene: Scene, variant: Variant
+) -> tuple[list[str], float]:
+    """Answers to the questions about a scene, and milliseconds to encode its image."""
     image = variant.downsample(scene.image) if variant.downsample else scene.image
     adapter = adapter_for(model)
     once = encoding_once if type(adapter) is PackedEncoder else nullcontext
     with variant.applied(model), once(adapter.encoder), metered(adapter.encoder) as encoding:
         answers = ask(model, processor, image, [question.text for question in scene.questions])
-    return {
-        "encoder_ms": sum(encoding),
-        "kinds": [question.kind for question in scene.questions],
-        "right": [a == q.answer for a, q in zip(answers, scene.questions, strict=True)],
-        "answers": answers,
-    }
+    return answers, sum(encoding)
 
 
 @contextmanager
