@@ -80,9 +80,8 @@ def test_interpolation_and_paired_gains():
 
 
 def test_units_that_a_variant_lacks_are_left_out():
-    found = qualities(
-        [r for r in ROWS if r["variant"] != "ours 0.8" or r["image"] != "z"], "image", "cosine"
-    )
+    rows = [r for r in ROWS if r["variant"] != "ours 0.8" or r["image"] != "z"]
+    found = qualities(rows, "image", "cosine", TIMES)
     assert len(found["uncompressed"].scores) == 2
     assert qualities([], "image", "cosine", TIMES) == {}
 
