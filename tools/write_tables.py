@@ -1,0 +1,143 @@
+"""Write the measured tables into the Markdown files, from ``benchmarks/results``.
+
+python tools/write_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ipcv.bench.scenes import QUESTION_KINDS
+from ipcv.models import TINY
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+TABLES = ROOT / "benchmarks" / "README.md"
+
+
+def read(name: str) -> dict[str, Any]:
+    """A file of results."""
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return content
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown, numbers to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def percent(estimate: Sequence[float] | None) -> str:
+    """A share in percent."""
+    return "" if estimate is None else f"{100 * estimate[0]:.1f}"
+
+
+def plus_minus(estimate: Sequence[float], scale: float = 1, digits: int = 3) -> str:
+    """A mean and half its 95 % interval."""
+    mean, low, high = (scale * value for value in estimate)
+    return f"{mean:.{digits}f} ±{(high - low) / 2:.{digits}f}"
+
+
+def accuracy(variants: dict[str, dict[str, Any]], pattern: str) -> str:
+    """Right answers in percent, overall and by kind of question, of the variants that match."""
+    header = ["", "all", *QUESTION_KINDS, "encoder time"]
+    rows = []
+    for name, row in variants.items():
+        if re.fullmatch(pattern, name):
+            overall = f"**{100 * row['overall'][0]:.1f}**"
+            if "p" in row:
+                overall += f" ±{50 * (row['overall'][2] - row['overall'][1]):.1f}"
+            time = f"{row['time']:.2f}" if "time" in row else ""
+            kinds = [percent(row.get(kind)) for kind in QUESTION_KINDS]
+            rows.append([name, overall, *kinds, time])
+    return table(header, rows)
+
+
+def fidelity(variants: dict[str, dict[str, Any]]) -> str:
+    """Cosine and error overall, cosine by kind of content."""
+    names = [name for name in next(iter(variants.values())) if name != "time"]
+    header = ["", "encoder time", *names]
+    return table(
+        header,
+        [
+            [variant, f"{row['time']:.2f}", *(plus_minus(row[name]) for name in names)]
+            for variant, row in variants.items()
+        ],
+    )
+
+
+def equal_time(results: dict[str, Any], scale: float = 1, digits: int = 3) -> str:
+    """Quality at equal encoder time, and in brackets the gain over downsampling."""
+    times, methods = results["at_equal_time"].values()
+
+    def cell(pair: Sequence[Any] | None) -> str:
+        if pair is None:
+            return "-"
+        quality, gain = pair
+        text = f"{scale * quality[0]:.{digits}f}"
+        if gain is None:
+            return text
+        mark = "**" if gain[1] > 0 else ""
+        return f"{mark}{text}{mark} ({scale * gain[0]:+.{digits}f} ±{scale * (gain[2] - gain[1]) / 2:.{digits}f})"
+
+    rows = [[method, *map(cell, cells)] for method, cells in methods.items()]
+    return table(["encoder time", *(f"{time:g}" for time in times)], rows)
+
+
+def costs(results: dict[str, Any]) -> str:
+    """Measured cost of the vision encoder."""
+    header = ["", "kept", "ms", "GFLOPs", "speed-up (least-most)", "bound", "of bound", "peak MB"]
+    rows = []
+    for row in results["rows"]:
+        spread = f"{row['encoder_speedup_min']:.2f}-{row['encoder_speedup_max']:.2f}"
+        rows.append(
+            [
+                f"{row['workload']}, {row['variant']}",
+                f"{row['patches_kept']:,} of {row['patches']:,}",
+                f"{row['encoder_ms']:.1f}",
+                f"{row['encoder_gflops']:.1f}",
+                f"{row['encoder_speedup']:.2f} ({spread})",
+                f"{row['encoder_bound']:.2f}",
+                f"{row['speedup_over_bound']:.2f}",
+                f"{row['peak_bytes'] / 1e6:,.0f}",
+            ]
+        )
+    return table(header, rows)
+
+
+def environment(results: dict[str, Any]) -> str:
+    """Machine and versions, in a line."""
+    return ", ".join(f"{name} {value}" for name, value in results["environment"].items())
+
+
+def fill(path: Path, marker: str, text: str) -> None:
+    """Replace what is between the two comments ``marker`` of a Markdown file."""
+    start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    head, rest = path.read_text().split(start)
+    path.write_text(f"{head}{start}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+
+
+def main() -> None:
+    """Fill all files."""
+    suite, language, controls = read("suite"), read("suite-language"), read("controls")
+    short = r"uncompressed|(ipcv|tome-decreasing|downsample) 0\.(35|5|65|8)"
+    fill(ROOT / "README.md", "scores", accuracy(suite["variants"], short))
+    fill(TINY / "README.md", "reference", accuracy(controls["variants"], ".*"))
+    fill(TINY / "README.md", "vision", accuracy(suite["variants"], short))
+    fill(TINY / "README.md", "language", accuracy(language["variants"], ".*"))
+    fill(TABLES, "suite", accuracy(suite["variants"], ".*"))
+    fill(TABLES, "suite-time", equal_time(suite, scale=100, digits=1))
+    fill(TABLES, "language", accuracy(language["variants"], ".*"))
+    dinov2, bench = read("dinov2"), read("bench")
+    fill(TABLES, "dinov2", fidelity(dinov2["variants"]))
+    fill(TABLES, "dinov2-time", equal_time(dinov2))
+    fill(TABLES, "bench", costs(bench))
+    fill(TABLES, "environment", environment(suite))
+
+
+if __name__ == "__main__":
+    main()
