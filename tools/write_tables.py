@@ -81,8 +81,9 @@ def equal_time(results: dict[str, Any], scale: float = 1, digits: int = 3) -> st
         text = f"{scale * quality[0]:.{digits}f}"
         if gain is None:
             return text
-        mark = "**" if gain[1] > 0 else ""
-        return f"{mark}{text}{mark} ({scale * gain[0]:+.{digits}f} ±{scale * (gain[2] - gain[1]) / 2:.{digits}f})"
+        mean, low, high = (scale * value for value in gain)
+        mark = "**" if low > 0 else ""
+        return f"{mark}{text}{mark} ({mean:+.{digits}f} ±{(high - low) / 2:.{digits}f})"
 
     rows = [[method, *map(cell, cells)] for method, cells in methods.items()]
     return table(["encoder time", *(f"{time:g}" for time in times)], rows)
