@@ -76,13 +76,14 @@ def test_image_that_claims_too_many_pixels(tmp_path: Path, side: int) -> None:
 
 
 def test_video_frames_are_spread(tmp_path: Path) -> None:
-    frames = media.load_video(save_video(tmp_path / "video.mp4", 20), num_frames=4)
-    levels = [round(np.asarray(frame).mean() / 10) for frame in frames]
-    assert levels == [2, 7, 12, 17]
+    video = media.load_video(save_video(tmp_path / "video.mp4", 20), num_frames=4)
+    levels = [round(np.asarray(frame).mean() / 10) for frame in video.frames]
+    assert levels == video.indices == [2, 7, 12, 17]
+    assert (video.total, video.fps) == (20, 5)
 
 
 def test_short_video_gives_all_frames(tmp_path: Path) -> None:
-    assert len(media.load_video(save_video(tmp_path / "video.mp4", 3), num_frames=8)) == 3
+    assert len(media.load_video(save_video(tmp_path / "video.mp4", 3), num_frames=8).frames) == 3
 
 
 def test_broken_video(tmp_path: Path) -> None:
