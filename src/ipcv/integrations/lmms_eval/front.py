@@ -1,0 +1,73 @@
+"""lmms-eval called from Python."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ipcv.integrations.lmms_eval.arguments import Arguments
+
+
+def run(
+    tasks: Sequence[str],
+    model: str,
+    settings: Mapping[str, Any],
+    *,
+    batch_size: int = 1,
+    limit: int | None = None,
+    output: Path | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Metrics per task, by lmms-eval's names. Empty in all but the first of several processes.
+
+    Args:
+        tasks: lmms-eval's names, or YAML files of tasks.
+        model: folder or hub id.
+        settings: other names of `Arguments.parse`.
+        batch_size: prompts per batch.
+        limit: questions per task; all by default.
+        output: folder for lmms-eval's own files: results, and each answer.
+
+    Raises:
+        ImportError: lmms-eval is not installed.
+        ValueError: an unknown task, or a setting that is unknown or wrong.
+        RuntimeError: lmms-eval stopped, for instance for missing data.
+    """
+    given = {"pretrained": model} | dict(settings)
+    Arguments.parse(given | {"batch_size": batch_size})
+    try:
+        from lmms_eval.__main__ import cli_evaluate_single, parse_eval_args
+    except ImportError as error:
+        raise ImportError(
+            f"tasks need lmms-eval: pip install 'ipcv[lmms-eval]' ({error})"
+        ) from None
+    options: dict[str, Any] = {
+        "--model": "ipcv",
+        "--model_args": ",".join(f"{name}={_text(value)}" for name, value in given.items()),
+        "--tasks": ",".join(tasks),
+        "--batch_size": batch_size,
+        "--limit": limit,
+        "--output_path": output,
+    }
+    line = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+    if output is not None:
+        line.append("--log_samples")
+    before, sys.argv = sys.argv, ["lmms_eval", *line]  # the only place its parser reads from
+    try:
+        _, parsed = parse_eval_args()
+        results, _ = cli_evaluate_single(parsed)
+    except SystemExit as stop:
+        raise RuntimeError(str(stop.code).removeprefix("ipcv: ")) from None
+    finally:
+        sys.argv = before
+    return dict(results["results"]) if results else {}
+
+
+def _text(value: Any) -> str:
+    """A value as lmms-eval reads it back."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str) and "," in value:
+        raise ValueError(f"lmms-eval takes no value with a comma: {value!r}")
+    return text
