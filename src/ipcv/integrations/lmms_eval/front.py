@@ -19,24 +19,30 @@ def run(
     batch_size: int = 1,
     limit: int | None = None,
     output: Path | None = None,
+    include: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Metrics per task, by lmms-eval's names. Empty in all but the first of several processes.
 
     Args:
-        tasks: lmms-eval's names, or YAML files of tasks.
+        tasks: lmms-eval's names.
         model: folder or hub id.
         settings: other names of `Arguments.parse`.
         batch_size: prompts per batch.
         limit: questions per task; all by default.
         output: folder for lmms-eval's own files: results, and each answer.
+        include: folder with YAML files of more tasks.
 
     Raises:
         ImportError: lmms-eval is not installed.
+        OSError: the output folder cannot be made.
         ValueError: an unknown task, or a setting that is unknown or wrong.
         RuntimeError: lmms-eval stopped, for instance for missing data.
     """
     given = {"pretrained": model} | dict(settings)
     Arguments.parse(given | {"batch_size": batch_size})
+    model_args = ",".join(f"{name}={_text(value)}" for name, value in given.items())
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
     try:
         from lmms_eval.__main__ import cli_evaluate_single, parse_eval_args
     except ImportError as error:
@@ -45,11 +51,12 @@ def run(
         ) from None
     options: dict[str, Any] = {
         "--model": "ipcv",
-        "--model_args": ",".join(f"{name}={_text(value)}" for name, value in given.items()),
+        "--model_args": model_args,
         "--tasks": ",".join(tasks),
         "--batch_size": batch_size,
         "--limit": limit,
         "--output_path": output,
+        "--include_path": include,
     }
     line = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
     if output is not None:
@@ -67,7 +74,8 @@ def run(
 
 def _text(value: Any) -> str:
     """A value as lmms-eval reads it back."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    if isinstance(value, str) and "," in value:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if "," in value:
         raise ValueError(f"lmms-eval takes no value with a comma: {value!r}")
-    return text
+    return value
