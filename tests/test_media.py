@@ -86,6 +86,20 @@ def test_short_video_gives_all_frames(tmp_path: Path) -> None:
     assert len(media.load_video(save_video(tmp_path / "video.mp4", 3), num_frames=8).frames) == 3
 
 
+def test_folder_of_frames_is_a_video(tmp_path: Path) -> None:
+    for number in range(20):
+        Image.new("L", (8, 8), 10 * number).save(tmp_path / f"{number:03}.png")
+    (tmp_path / "notes.txt").touch()
+    video = media.load_video(tmp_path, num_frames=4)
+    assert [round(np.asarray(frame).mean() / 10) for frame in video.frames] == [2, 7, 12, 17]
+    assert (video.indices, video.total, video.fps) == ([2, 7, 12, 17], 20, None)
+
+
+def test_empty_folder_as_video(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no frame"):
+        media.load_video(tmp_path)
+
+
 def test_broken_video(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(b"no video")

@@ -11,6 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 100_000_000
 """Images that claim more pixels are refused before they are decoded."""
 
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 
 
@@ -67,12 +69,14 @@ def load_image(path: Path) -> Image.Image:
 def load_video(path: Path, num_frames: int = 8) -> Video:
     """`num_frames` RGB frames, evenly spaced over the video, decoded by PyAV.
 
-    A shorter video gives all its frames.
+    A shorter video gives all its frames. A folder is a video too: its images, by name.
 
     Raises:
         ValueError: missing, unreadable, or without a frame.
         ImportError: PyAV is not installed.
     """
+    if path.is_dir():
+        return _load_frames(path, num_frames)
     try:
         import av
     except ImportError:
@@ -85,7 +89,7 @@ def load_video(path: Path, num_frames: int = 8) -> Video:
             stream = container.streams.video[0]
             _require_size(path, stream.width, stream.height)
             total = stream.frames or sum(1 for _ in container.decode(stream))
-            wanted = {(2 * i + 1) * total // (2 * num_frames) for i in range(num_frames)}
+            wanted = _evenly_spaced(num_frames, total)
             container.seek(0)
             frames = {
                 index: frame.to_image()
@@ -98,6 +102,19 @@ def load_video(path: Path, num_frames: int = 8) -> Video:
     if not frames:
         raise ValueError(f"video {path} holds no frame")
     return Video(list(frames.values()), list(frames), total, fps)
+
+
+def _load_frames(folder: Path, num_frames: int) -> Video:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(f"video {folder} holds no frame")
+    indices = sorted(_evenly_spaced(num_frames, len(files)))
+    return Video([load_image(files[index]) for index in indices], indices, len(files), None)
+
+
+def _evenly_spaced(count: int, total: int) -> set[int]:
+    """The middles of `count` equal parts of `total` frames; all frames where these are fewer."""
+    return {(2 * i + 1) * total // (2 * count) for i in range(count)}
 
 
 def _require_file(path: Path, kind: str) -> None:
