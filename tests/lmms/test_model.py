@@ -116,6 +116,26 @@ def test_generation_settings_are_each_request_s_own(
     assert rest == whole[0]
 
 
+@pytest.mark.parametrize(
+    ("model_args", "message"),
+    [
+        (f"pretrained={TINY},prune_layer=30", "beyond the encoder's 8 blocks"),
+        (f"pretrained={TINY},compress=true,batch_size=x", "batch_size must be an integer"),
+        ("pretrained=no/such/model", "neither a folder nor a hub id"),
+        ("pretrained", "write model_args like"),
+        ("", "pretrained is missing"),
+    ],
+)
+def test_command_lines_end_in_one_line(model_args: str, message: str) -> None:
+    from ipcv.integrations.lmms_eval.model import Model
+
+    with pytest.raises(SystemExit) as stop:
+        Model.create_from_arg_string(model_args, {"batch_size": 1, "device": None})
+    assert str(stop.value.code).startswith("ipcv: ")
+    assert message in str(stop.value.code)
+    assert "\n" not in str(stop.value.code)
+
+
 def test_what_is_not_offered() -> None:
     from ipcv.integrations.lmms_eval.model import Model
 

@@ -65,6 +65,7 @@ class Model(lmms):  # type: ignore[misc]
         try:
             return cls(**beside | _pairs(arg_string))
         except (ValueError, OSError, ImportError) as error:
+            # lmms-eval would print a traceback and end with status 0
             sys.exit(f"ipcv: {' '.join(str(error).split())}")
 
     def clean(self) -> None:
@@ -77,7 +78,7 @@ class Model(lmms):  # type: ignore[misc]
         """An answer per request, in batches of requests with the same generation settings."""
         order = Collator(
             [request.args for request in requests],
-            lambda args: args[3:],  # the document, its task and split
+            lambda args: (*args[4:], args[3]),  # task, split, document: alike ones together
             group_fn=lambda args: args[2],
             grouping=True,
         )
