@@ -66,7 +66,7 @@ def logged_answers(folder: Path) -> list[str]:
     (samples,) = folder.glob("*/*_samples_ipcv_scenes.jsonl")
     lines = [json.loads(line) for line in samples.read_text().splitlines()]
     lines.sort(key=lambda line: line["doc_id"])
-    return [line["filtered_resps"][0].strip() for line in lines]
+    return [line["filtered_resps"].strip() for line in lines]
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
