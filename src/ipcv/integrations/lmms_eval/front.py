@@ -36,7 +36,7 @@ def run(
         ImportError: lmms-eval is not installed.
         OSError: the output folder cannot be made.
         ValueError: an unknown task, or a setting that is unknown or wrong.
-        RuntimeError: lmms-eval stopped, for instance for missing data.
+        RuntimeError: lmms-eval stopped, for instance for missing data or a hub out of reach.
     """
     given = {"pretrained": model} | dict(settings)
     Arguments.parse(given | {"batch_size": batch_size})
@@ -45,6 +45,7 @@ def run(
         output.mkdir(parents=True, exist_ok=True)
     try:
         from lmms_eval.__main__ import cli_evaluate_single, parse_eval_args
+        from tenacity import RetryError
     except ImportError as error:
         raise ImportError(
             f"tasks need lmms-eval: pip install 'ipcv[lmms-eval]' ({error})"
@@ -67,6 +68,8 @@ def run(
         results, _ = cli_evaluate_single(parsed)
     except SystemExit as stop:
         raise RuntimeError(str(stop.code).removeprefix("ipcv: ")) from None
+    except RetryError as error:  # what it tries again and again, like a download
+        raise RuntimeError(f"lmms-eval gave up: {error.last_attempt.exception()}") from None
     finally:
         sys.argv = before
     return dict(results["results"]) if results else {}
