@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test test-versions check bench clean
+.PHONY: run test test-versions test-lmms check bench clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
@@ -16,6 +16,10 @@ test-versions: .venv-oldest/.dev .venv-newest/.dev
 	.venv-oldest/bin/python -m pytest
 	.venv-newest/bin/python -m pytest
 
+# With lmms-eval, which wants an environment of its own: several minutes to install.
+test-lmms: .venv-lmms/.dev
+	.venv-lmms/bin/python -m pytest tests/lmms tests/integrations
+
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -25,7 +29,7 @@ bench: .venv/.run
 	$(BIN)/ipcv bench
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest
+	rm -rf .venv .venv-oldest .venv-newest .venv-lmms
 
 # The pinned torch first: a CPU build where the index has one, before anything asks for a range.
 .venv/.torch: constraints.txt
@@ -49,4 +53,13 @@ OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml
 	grep -v '^transformers==' constraints.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt torch==2.13.0
 	$(@D)/bin/python -m pip install -q -U -c $(@D)/constraints.txt "$(TRANSFORMERS)" -e ".[dev]"
+	@touch $@
+
+# An older av than ours, and torchvision even on a CPU.
+.venv-lmms/.dev: constraints.txt pyproject.toml tools/torchvision_on_cpu.py
+	$(PYTHON) -m venv $(@D)
+	grep -v '^av==' constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt torch==2.13.0
+	$(@D)/bin/python tools/torchvision_on_cpu.py
+	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt -e ".[dev,lmms-eval]"
 	@touch $@

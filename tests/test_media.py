@@ -76,13 +76,28 @@ def test_image_that_claims_too_many_pixels(tmp_path: Path, side: int) -> None:
 
 
 def test_video_frames_are_spread(tmp_path: Path) -> None:
-    frames = media.load_video(save_video(tmp_path / "video.mp4", 20), num_frames=4)
-    levels = [round(np.asarray(frame).mean() / 10) for frame in frames]
-    assert levels == [2, 7, 12, 17]
+    video = media.load_video(save_video(tmp_path / "video.mp4", 20), num_frames=4)
+    levels = [round(np.asarray(frame).mean() / 10) for frame in video.frames]
+    assert levels == video.indices == [2, 7, 12, 17]
+    assert (video.total, video.fps) == (20, 5)
 
 
 def test_short_video_gives_all_frames(tmp_path: Path) -> None:
-    assert len(media.load_video(save_video(tmp_path / "video.mp4", 3), num_frames=8)) == 3
+    assert len(media.load_video(save_video(tmp_path / "video.mp4", 3), num_frames=8).frames) == 3
+
+
+def test_folder_of_frames_is_a_video(tmp_path: Path) -> None:
+    for number in range(20):
+        Image.new("L", (8, 8), 10 * number).save(tmp_path / f"{number:03}.png")
+    (tmp_path / "notes.txt").touch()
+    video = media.load_video(tmp_path, num_frames=4)
+    assert [round(np.asarray(frame).mean() / 10) for frame in video.frames] == [2, 7, 12, 17]
+    assert (video.indices, video.total, video.fps) == ([2, 7, 12, 17], 20, None)
+
+
+def test_empty_folder_as_video(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no frame"):
+        media.load_video(tmp_path)
 
 
 def test_broken_video(tmp_path: Path) -> None:

@@ -4,13 +4,40 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000
 """Images that claim more pixels are refused before they are decoded."""
 
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+
+
+class Video(NamedTuple):
+    """Frames sampled from a video.
+
+    Attributes:
+        frames: RGB.
+        indices: of each, its number in the video, from 0.
+        total: frames of the video.
+        fps: frames per second of the video, where the file says it.
+    """
+
+    frames: list[Image.Image]
+    indices: list[int]
+    total: int
+    fps: float | None
+
+    def metadata(self) -> dict[str, Any]:
+        """What processors need to tell the time of each frame; fields of their `VideoMetadata`."""
+        return {
+            "total_num_frames": self.total,
+            "fps": self.fps,
+            "frames_indices": self.indices,
+        }
 
 
 def is_video(path: Path) -> bool:
@@ -39,15 +66,17 @@ def load_image(path: Path) -> Image.Image:
         raise ValueError(f"image {path} cannot be read: {error}") from None
 
 
-def load_video(path: Path, num_frames: int = 8) -> list[Image.Image]:
+def load_video(path: Path, num_frames: int = 8) -> Video:
     """`num_frames` RGB frames, evenly spaced over the video, decoded by PyAV.
 
-    A shorter video gives all its frames.
+    A shorter video gives all its frames. A folder is a video too: its images, by name.
 
     Raises:
         ValueError: missing, unreadable, or without a frame.
         ImportError: PyAV is not installed.
     """
+    if path.is_dir():
+        return _load_frames(path, num_frames)
     try:
         import av
     except ImportError:
@@ -60,18 +89,32 @@ def load_video(path: Path, num_frames: int = 8) -> list[Image.Image]:
             stream = container.streams.video[0]
             _require_size(path, stream.width, stream.height)
             total = stream.frames or sum(1 for _ in container.decode(stream))
-            wanted = {(2 * i + 1) * total // (2 * num_frames) for i in range(num_frames)}
+            wanted = _evenly_spaced(num_frames, total)
             container.seek(0)
-            frames = [
-                frame.to_image()
+            frames = {
+                index: frame.to_image()
                 for index, frame in enumerate(container.decode(stream))
                 if index in wanted
-            ]
+            }
+            fps = float(stream.average_rate) if stream.average_rate else None
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"video {path} cannot be read: {error}") from None
     if not frames:
         raise ValueError(f"video {path} holds no frame")
-    return frames
+    return Video(list(frames.values()), list(frames), total, fps)
+
+
+def _load_frames(folder: Path, num_frames: int) -> Video:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(f"video {folder} holds no frame")
+    indices = sorted(_evenly_spaced(num_frames, len(files)))
+    return Video([load_image(files[index]) for index in indices], indices, len(files), None)
+
+
+def _evenly_spaced(count: int, total: int) -> set[int]:
+    """The middles of `count` equal parts of `total` frames; all frames where these are fewer."""
+    return {(2 * i + 1) * total // (2 * count) for i in range(count)}
 
 
 def _require_file(path: Path, kind: str) -> None:

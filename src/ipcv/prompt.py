@@ -17,10 +17,20 @@ EXAMPLE_QUESTION = "What number is written?"
 
 @dataclass(frozen=True)
 class Media:
-    """An image, or the sampled frames of a video."""
+    """An image, or the sampled frames of a video.
+
+    Attributes:
+        frames: RGB; one for an image.
+        metadata: of a video, what `ipcv.media.Video.metadata` says.
+    """
 
     frames: tuple[Image.Image, ...]
-    is_video: bool = False
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether these are the frames of a video."""
+        return self.metadata is not None
 
 
 def read_prompt(inputs: Sequence[str] | None) -> tuple[list[Media], str]:
@@ -44,25 +54,43 @@ def read_prompt(inputs: Sequence[str] | None) -> tuple[list[Media], str]:
 
 
 def _load(path: Path) -> Media:
-    if is_video(path):
-        return Media(tuple(load_video(path)), is_video=True)
-    return Media((load_image(path),))
+    return read_video(path) if is_video(path) else Media((load_image(path),))
+
+
+def read_video(path: Path, num_frames: int = 8) -> Media:
+    """Evenly spaced frames; raises as `ipcv.media.load_video`."""
+    video = load_video(path, num_frames)
+    return Media(tuple(video.frames), video.metadata())
+
+
+def content_of(processor: Any, item: Media) -> list[dict[str, Any]]:
+    """An item as the content of a chat message.
+
+    Where the processor takes no video (without torchvision), its frames go in as images.
+    """
+    if item.is_video and takes_video(processor):
+        return [{"type": "video", "video": list(item.frames)}]
+    return [{"type": "image", "image": frame} for frame in item.frames]
+
+
+def video_options(processor: Any, media: Sequence[Media]) -> dict[str, Any]:
+    """Arguments that make the processor take the frames as they are, at their times."""
+    videos = [item.metadata for item in media if item.is_video and takes_video(processor)]
+    return {"do_sample_frames": False, "video_metadata": videos} if videos else {}
+
+
+def takes_video(processor: Any) -> bool:
+    """Whether the processor knows videos."""
+    return getattr(processor, "video_processor", None) is not None
 
 
 def build_inputs(model: Any, processor: Any, media: Sequence[Media], question: str) -> Any:
     """The processor's tensors for one prompt, on the model's device and in its dtype.
 
-    Where the processor takes no video (without torchvision), its frames go in as images.
-
     Raises:
         ValueError: the processor refuses an image, for instance for its aspect ratio.
     """
-    content: list[dict[str, Any]] = []
-    for item in media:
-        if item.is_video and getattr(processor, "video_processor", None) is not None:
-            content.append({"type": "video", "video": list(item.frames)})
-        else:
-            content.extend({"type": "image", "image": frame} for frame in item.frames)
+    content = [part for item in media for part in content_of(processor, item)]
     content.append({"type": "text", "text": question})
     if processor.chat_template is None:  # PaliGemma: images, then the text
         images = [part["image"] for part in content if part["type"] == "image"]
@@ -75,5 +103,6 @@ def build_inputs(model: Any, processor: Any, media: Sequence[Media], question: s
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
+        processor_kwargs=video_options(processor, media),
     )
     return inputs.to(device=model.device, dtype=model.dtype)

@@ -16,10 +16,10 @@ from ipcv.api import VisionMethod, compress
 from ipcv.baselines import Downsample, PruneOnly, RandomPrune, ToMe, UniformPrune
 from ipcv.config import IPCV, require_fraction, require_name
 from ipcv.decoders import LanguageMethod, V2Drop
-from ipcv.decoders.registry import find_decoder
 from ipcv.encoders.registry import find_encoder
 from ipcv.methods import METHODS as LANGUAGE_METHODS
 from ipcv.presets import preset
+from ipcv.settings import language_settings
 
 Maker = Callable[[nn.Module, float], "Variant"]
 UNCOMPRESSED = "uncompressed"
@@ -65,13 +65,11 @@ def _downsampling(model: nn.Module, ratio: float) -> Variant:
 
 
 def _language(name: str, model: nn.Module, ratio: float) -> Variant:
-    decoder, method = find_decoder(model), LANGUAGE_METHODS[name]
-    published = preset(model).language
-    if type(published) is not method:
-        published = method().scaled(len(decoder.layers), decoder.first_prunable)
-    if isinstance(published, V2Drop):  # one stage, for it has no ratio
-        return Variant(language=V2Drop(stages=((published.prune_layers[0], 1 - ratio),)))
-    return Variant(language=method.from_dict(published.to_dict() | {"reduction_ratio": ratio}))
+    if LANGUAGE_METHODS[name] is not V2Drop:
+        return Variant(language=language_settings(model, name, {"reduction_ratio": ratio}))
+    stages = language_settings(model, name, {})
+    assert isinstance(stages, V2Drop)  # which has no ratio: here one stage
+    return Variant(language=V2Drop(stages=((stages.prune_layers[0], 1 - ratio),)))
 
 
 VISION_METHODS: dict[str, Maker] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from ipcv.bench.variants import RATIOS, check_methods
+from ipcv.bench.variants import RATIOS, Variant, check_methods
 from ipcv.config import require_fraction
 from ipcv.output import check_writable, write_json
 
@@ -24,7 +24,13 @@ def evaluate(
     images: Annotated[
         Path | None, Option(help="Folder of any images: how close the compressed model stays.")
     ] = None,
-    questions: Annotated[int, Option(min=1, help="Of the built-in suite.")] = 300,
+    tasks: Annotated[
+        str | None, Option(help="Tasks of lmms-eval, separated by commas, such as gqa,mme.")
+    ] = None,
+    questions: Annotated[
+        int | None, Option(min=1, help="Of the suite, or per task.", show_default="300, or all")
+    ] = None,
+    batch_size: Annotated[int, Option(min=1, help="With --tasks.")] = 1,
     method: Annotated[
         list[str] | None,
         Option(help="Repeatable. ipcv+dart is both.", show_default="ipcv, tome, downsample"),
@@ -57,6 +63,8 @@ def evaluate(
         require_fraction("ratio", value)
     for path in (records, json, plot):
         check_writable(path)
+    if tasks is not None and (images or records or plot):
+        raise ValueError("--tasks goes with --json alone: lmms-eval keeps records of its own")
 
     # Only now what takes seconds to import or load.
     from ipcv.bench.environment import environment
@@ -66,9 +74,14 @@ def evaluate(
     from ipcv.models import TINY
 
     name = model or str(TINY)
-    task = Fidelity(images, prompt, new_tokens, size) if images else Suite(questions)
+    task = Fidelity(images, prompt, new_tokens, size) if images else Suite(questions or 300)
     loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
     variants = make_variants(loaded, methods, ratios)
+    if tasks is not None:
+        del loaded  # lmms-eval loads its own
+        options = {"dtype": dtype, "device": device}
+        _run_tasks(tasks.split(","), name, variants, options, batch_size, questions, json)
+        return
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=task.steps)
         advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
@@ -83,3 +96,28 @@ def evaluate(
         from ipcv.bench.plots import plot_quality
 
         plot_quality(plot, report.points, report.label)
+
+
+def _run_tasks(
+    tasks: list[str],
+    model: str,
+    variants: Mapping[str, Variant],
+    options: dict[str, Any],
+    batch_size: int,
+    limit: int | None,
+    json: Path | None,
+) -> None:
+    """Each variant by lmms-eval."""
+    from ipcv.integrations.lmms_eval.arguments import arguments_of
+    from ipcv.integrations.lmms_eval.front import metrics_table, run
+
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = {name: arguments_of(variant) | given for name, variant in variants.items()}
+    results = {
+        name: run(tasks, model, own, batch_size=batch_size, limit=limit)
+        for name, own in settings.items()
+    }
+    if all(results.values()):  # in the first of several processes
+        Console().print(metrics_table(results))
+        if json is not None:
+            write_json(json, results)

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ipcv.cli.report import Report
-from ipcv.cli.settings import check_settings, language_settings, parse_pairs
-from ipcv.config import IPCV
+from ipcv.cli.settings import parse_pairs
 from ipcv.overlay import check_inputs, check_target, draw_overlay
 from ipcv.prompt import build_inputs, read_prompt
+from ipcv.settings import check_settings, language_settings, vision_settings
 
 Option = typer.Option
 
@@ -95,12 +95,11 @@ def run(
     from ipcv.bench.variants import Variant
     from ipcv.loading import load
     from ipcv.models import TINY
-    from ipcv.presets import preset
 
     name = model or str(TINY)
     loaded, processor = load(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     settings = Variant(
-        IPCV.from_dict(preset(loaded).vision.to_dict() | given),
+        vision_settings(loaded, given),
         language_settings(loaded, language, options),
     )
     variants = {"uncompressed": Variant(), "compressed": settings}

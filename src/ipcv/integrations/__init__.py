@@ -1,0 +1,1 @@
+"""ipcv inside other tools; each needs its own extra."""
