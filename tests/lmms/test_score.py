@@ -122,3 +122,16 @@ def test_wrong_arguments_of_the_front(task_folder: Path) -> None:
         run(["ipcv_scenes"], str(TINY), {"prune_layer": 30}, include=task_folder)
     with pytest.raises(ValueError, match="Tasks not found: ipcv_scene"):
         run(["ipcv_scene"], str(TINY), {}, include=task_folder)
+
+
+def test_the_command_runs_every_variant(task_folder: Path, tmp_path: Path) -> None:
+    """`ipcv eval --tasks`, in a process of its own as lmms-eval leaves a lot behind."""
+    summary = tmp_path / "summary.json"
+    options = ["--include", task_folder, "--questions", 12, "--batch-size", 6, "--ratio", 0.65]
+    methods = ["--method", "ipcv+dart", "--method", "downsample", "--json", summary]
+    command = [sys.executable, "-m", "ipcv", "eval", "--tasks", "ipcv_scenes", *options, *methods]
+    subprocess.run(list(map(str, command)), check=True, timeout=300, capture_output=True)
+    results = json.loads(summary.read_text())
+    assert list(results) == ["uncompressed", "ipcv+dart 0.65", "downsample 0.65"]
+    scores = [tasks["ipcv_scenes"]["exact_match,none"] for tasks in results.values()]
+    assert scores[0] > scores[2]

@@ -27,6 +27,7 @@ def evaluate(
     tasks: Annotated[
         str | None, Option(help="Tasks of lmms-eval, separated by commas, such as gqa,mme.")
     ] = None,
+    include: Annotated[Path | None, Option(help="Folder with YAML files of more tasks.")] = None,
     questions: Annotated[
         int | None, Option(min=1, help="Of the suite, or per task.", show_default="300, or all")
     ] = None,
@@ -80,7 +81,7 @@ def evaluate(
     if tasks is not None:
         del loaded  # lmms-eval loads its own
         options = {"dtype": dtype, "device": device}
-        _run_tasks(tasks.split(","), name, variants, options, batch_size, questions, json)
+        _run_tasks(tasks.split(","), name, variants, options, batch_size, questions, include, json)
         return
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=task.steps)
@@ -105,6 +106,7 @@ def _run_tasks(
     options: dict[str, Any],
     batch_size: int,
     limit: int | None,
+    include: Path | None,
     json: Path | None,
 ) -> None:
     """Each variant by lmms-eval."""
@@ -114,7 +116,7 @@ def _run_tasks(
     given = {name: value for name, value in options.items() if value is not None}
     settings = {name: arguments_of(variant) | given for name, variant in variants.items()}
     results = {
-        name: run(tasks, model, own, batch_size=batch_size, limit=limit)
+        name: run(tasks, model, own, batch_size=batch_size, limit=limit, include=include)
         for name, own in settings.items()
     }
     if all(results.values()):  # in the first of several processes

@@ -1,0 +1,5 @@
+"""`python -m ipcv`."""
+
+from ipcv.cli import main
+
+main()

@@ -1,0 +1,37 @@
+"""Variants of the benchmarks as arguments of lmms-eval's model."""
+
+import pytest
+from tests.encoders.families import build
+
+import ipcv
+from ipcv import baselines
+from ipcv.bench.variants import Variant
+from ipcv.integrations.lmms_eval.arguments import Arguments, arguments_of
+
+PARTS = [
+    Variant(ipcv.IPCV(1, 0.5, selector="uniform")),
+    Variant(language=ipcv.DART(prune_layer=1)),
+    Variant(ipcv.IPCV(1, 0.5), ipcv.FastV(prune_layer=1)),
+]
+
+
+@pytest.mark.parametrize("variant", PARTS, ids=str)
+def test_round_trip(variant):
+    arguments = Arguments.parse({"pretrained": "x"} | arguments_of(variant))
+    handle = arguments.apply(build("qwen2_vl"))
+    methods = [engine.method for engine in handle._engines]
+    handle.remove()
+    expected = [m for m in (variant.vision, variant.language) if m is not None]
+    assert methods[-len(expected) :] == expected
+    assert all(method.reduction_ratio == 0 for method in methods[: -len(expected)])
+
+
+def test_nothing_to_compress():
+    assert arguments_of(Variant()) == {"compress": False}
+    shrunk = arguments_of(Variant(downsample=baselines.Downsample(0.5)))
+    assert shrunk == {"compress": False, "downsample": 0.5}
+
+
+def test_other_methods_are_refused():
+    with pytest.raises(ValueError, match="cannot run ToMe"):
+        arguments_of(Variant(baselines.ToMe()))
