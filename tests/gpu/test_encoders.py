@@ -92,6 +92,7 @@ def test_equals_the_cpu(name):
     torch.testing.assert_close(output, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of the compiler
 @pytest.mark.parametrize("name", ["internvl", "qwen2_vl"])
 def test_compiles(name):
     encoder, call = encoder_call(name, ["small"])
