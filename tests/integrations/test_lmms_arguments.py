@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +6,7 @@ import pytest
 import ipcv
 from ipcv.integrations.lmms_eval.arguments import Arguments
 from ipcv.loading import load
+from ipcv.models import TINY
 
 
 def parse(**given: Any) -> Arguments:
@@ -25,10 +25,8 @@ def test_values_as_lmms_eval_leaves_them() -> None:
     assert given.language_options == {"stages": [[2, 0.5], [4, 0.25]]}
 
 
-def test_missing_settings_come_from_the_preset(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, _ = load(checkpoint, device="cpu")
+def test_missing_settings_come_from_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = load(TINY, device="cpu")
     monkeypatch.setattr("ipcv.integrations.lmms_eval.arguments.compress", lambda *args: args)
     preset = ipcv.preset(model)
     vision = dataclasses.replace(preset.vision, reduction_ratio=0.5)
@@ -39,8 +37,8 @@ def test_missing_settings_come_from_the_preset(
     assert given.apply(model) == (model, preset.vision, dart)
 
 
-def test_uncompressed(checkpoint: Path) -> None:
-    model, _ = load(checkpoint, device="cpu")
+def test_uncompressed() -> None:
+    model, _ = load(TINY, device="cpu")
     assert parse(compress=False).apply(model) is None
 
 

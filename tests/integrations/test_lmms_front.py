@@ -6,14 +6,18 @@ import pytest
 from ipcv.integrations.lmms_eval.front import run
 
 
-def test_without_lmms_eval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "lmms_eval", None)
+@pytest.fixture(autouse=True)
+def without_lmms_eval(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lmms_eval", "lmms_eval.__main__"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_without_lmms_eval() -> None:
     with pytest.raises(ImportError, match=r"pip install 'ipcv\[lmms-eval\]'"):
         run(["gqa"], "a/b", {})
 
 
-def test_bad_settings_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "lmms_eval", None)
+def test_bad_settings_come_first(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown setting"):
         run(["gqa"], "a/b", {"ratio": 0.5})
     (tmp_path / "file").touch()
