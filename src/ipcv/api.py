@@ -138,7 +138,7 @@ def _vision_engine(
     adapter: EncoderAdapter, vision: VisionMethod, stats: Stats
 ) -> Engine | MergeEngine:
     if isinstance(vision, IPCV):
-        _check(vision, adapter)
+        check_vision(vision, len(adapter.blocks), adapter.max_patches)
         return Engine(adapter, vision, stats)
     if not adapter.can_merge:
         raise ValueError(
@@ -170,16 +170,15 @@ def _target(engine: Attached) -> nn.Module:
     return engine.decoder.model if isinstance(engine, DecoderEngine) else engine.adapter.encoder
 
 
-def _check(vision: IPCV, adapter: EncoderAdapter) -> None:
-    depth = len(adapter.blocks)
+def check_vision(vision: IPCV, depth: int, max_patches: int = EncoderAdapter.max_patches) -> None:
+    """Raise `ValueError` for settings that cannot work for an encoder of `depth` blocks."""
     if vision.prune_layer >= depth:
         raise ValueError(
             f"prune_layer {vision.prune_layer} is beyond the encoder's {depth} blocks: "
             f"it must be between 1 and {depth - 1}"
         )
-    most = adapter.max_patches
-    if int(most * (1 - vision.reduction_ratio)) < 1:
+    if int(max_patches * (1 - vision.reduction_ratio)) < 1:
         raise ValueError(
-            f"reduction_ratio {vision.reduction_ratio} keeps no patch: even of {most:,} patches "
-            f"none is left; it must be at most {1 - 1 / most:.4f}"
+            f"reduction_ratio {vision.reduction_ratio} keeps no patch: even of "
+            f"{max_patches:,} patches none is left; it must be at most {1 - 1 / max_patches:.4f}"
         )

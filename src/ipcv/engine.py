@@ -112,7 +112,7 @@ class Engine(Hooked[_Call]):
     def _remember(self, index: int, block: nn.Module, args: Any, kwargs: Arguments) -> None:
         if self._call is not None:
             arguments = bind(self._signatures[index], args, kwargs)
-            self._call.previous = self.adapter.rows(arguments["hidden_states"])
+            self._call.previous = self.adapter.rows(arguments[self.adapter.states_name])
 
     def _before_block(
         self, index: int, block: nn.Module, args: Any, kwargs: Arguments
@@ -121,7 +121,7 @@ class Engine(Hooked[_Call]):
         if call is None:
             return None
         arguments = bind(self._signatures[index], args, kwargs)
-        hidden_states = arguments["hidden_states"]
+        hidden_states = arguments[self.adapter.states_name]
         if index == self.method.prune_layer:
             self._select(call, hidden_states)
         selection = call.selection
@@ -136,7 +136,7 @@ class Engine(Hooked[_Call]):
             call.full = None
             call.kept = self.adapter.unpack(hidden_states, selection)
         pruned = self.adapter.prune_arguments(arguments, selection)
-        del pruned["hidden_states"]
+        del pruned[self.adapter.states_name]
         return (self.adapter.pack(call.kept, hidden_states, selection),), pruned
 
     def _after_block(self, index: int, block: nn.Module, args: Any, output: Any) -> Any:

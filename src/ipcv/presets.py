@@ -49,14 +49,18 @@ def preset(model: nn.Module | str) -> Preset:
         return Preset(family.settings, language)
     encoder, module = find_encoder(model)
     depth = len(encoder.adapter(module).blocks)
+    return Preset(scaled_vision(encoder, depth), _scaled_language(model, encoder))
+
+
+def scaled_vision(encoder: Encoder, depth: int) -> IPCV:
+    """The settings of an encoder's entry for one of `depth` blocks."""
     scale = depth / encoder.depth
     published = encoder.settings
-    vision = dataclasses.replace(
+    return dataclasses.replace(
         published,
         prune_layer=min(depth - 1, max(2, round(published.prune_layer * scale))),
         stabilization_layers=round(published.stabilization_layers * scale),
     )
-    return Preset(vision, _scaled_language(model, encoder))
 
 
 def _language(encoder: Encoder) -> LanguageMethod:

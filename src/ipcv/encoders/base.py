@@ -31,6 +31,8 @@ class EncoderAdapter(ABC):
     blocks_path: str
     norm_name: str
     attention_name: str
+    states_name: str = "hidden_states"
+    """The argument of a block that holds the hidden states."""
     max_patches: int = 16_384
     """The most patches an item is expected to have; settings that would keep none are refused."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,10 +27,8 @@ class PackedEncoder(EncoderAdapter):
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         grids, device = arguments["grid_thw"].tolist(), arguments["hidden_states"].device
-        lengths = tuple(t * h * w for t, h, w in grids)
         config: Any = self.encoder.config
-        positions = partial(grid_positions, grids, config.spatial_merge_size, device)
-        return Layout(lengths, lengths, positions)
+        return packed_layout(grids, config.spatial_merge_size, device)
 
     def layout(self, context: Layout, hidden_states: Tensor) -> Layout:
         return context
@@ -43,7 +41,7 @@ class PackedEncoder(EncoderAdapter):
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         """`max_seqlen` stays, as an upper bound."""
-        _, kept_segments = _segments(arguments["cu_seqlens"], selection)
+        _, kept_segments = segments_of(arguments["cu_seqlens"], selection)
         embeddings = self._kept_embeddings(arguments["position_embeddings"], selection)
         return arguments | {
             "cu_seqlens": kept_segments.cu_seqlens,
@@ -61,7 +59,7 @@ class PackedEncoder(EncoderAdapter):
         selection: Selection,
     ) -> Tensor:
         embeddings, max_seqlen = arguments["position_embeddings"], arguments.get("max_seqlen")
-        segments, kept_segments = _segments(arguments["cu_seqlens"], selection)
+        segments, kept_segments = segments_of(arguments["cu_seqlens"], selection)
         kept_embeddings = self._kept_embeddings(embeddings, selection)
         if keys is None:
             segments, embeddings = kept_segments, kept_embeddings
@@ -131,22 +129,8 @@ class WindowedEncoder(PackedEncoder):
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         grid_thw, windows = arguments["grid_thw"], arguments.get("window_index")
-        order = partial(self._input_rows, grid_thw, windows)
         layout = super().open(arguments, tiles)
-        return replace(layout, order=order, positions=lambda: layout.positions()[order()])
-
-    def _input_rows(self, grid_thw: Tensor, windows: Tensor | None) -> Tensor:
-        """`(N,)`: a window index permutes units of `spatial_merge_size ** 2` consecutive rows."""
-        from transformers.vision_utils import get_vision_window_index
-
-        config: Any = self.encoder.config
-        if windows is None:
-            windows, _ = get_vision_window_index(
-                grid_thw, config.spatial_merge_size, config.window_size, config.patch_size
-            )
-        unit = config.spatial_merge_size**2
-        rows: Tensor = windows[:, None] * unit + torch.arange(unit, device=windows.device)
-        return rows.flatten()
+        return windowed(layout, partial(window_rows, self.encoder.config, grid_thw, windows))
 
 
 class DeepStackEncoder(PackedEncoder):
@@ -157,7 +141,7 @@ class DeepStackEncoder(PackedEncoder):
         return super().full_length_outputs(arguments) | set(tapped)
 
 
-def _segments(cu_seqlens: Tensor, selection: Selection) -> tuple[Segments, Segments]:
+def segments_of(cu_seqlens: Tensor, selection: Selection) -> tuple[Segments, Segments]:
     """Those of all rows, and what is left of each: how many kept rows lie before a boundary."""
 
     def segments() -> tuple[Segments, Segments]:
@@ -168,6 +152,30 @@ def _segments(cu_seqlens: Tensor, selection: Selection) -> tuple[Segments, Segme
         return Segments(cu_seqlens), Segments(kept)
 
     return selection.once("segments", cu_seqlens, compute=segments)
+
+
+def packed_layout(grids: Sequence[Sequence[int]], merge: int, device: torch.device) -> Layout:
+    """The layout of images and videos with these numbers of frames, rows and columns of patches."""
+    lengths = tuple(t * h * w for t, h, w in grids)
+    return Layout(lengths, lengths, partial(grid_positions, grids, merge, device))
+
+
+def windowed(layout: Layout, order: Callable[[], Tensor]) -> Layout:
+    """The same for rows in another order, which gives the input row of each."""
+    return replace(layout, order=order, positions=lambda: layout.positions()[order()])
+
+
+def window_rows(sizes: Any, grid_thw: Tensor, windows: Tensor | None = None) -> Tensor:
+    """`(N,)`: a window index permutes units of `spatial_merge_size ** 2` consecutive rows."""
+    from transformers.vision_utils import get_vision_window_index
+
+    if windows is None:
+        windows, _ = get_vision_window_index(
+            grid_thw, sizes.spatial_merge_size, sizes.window_size, sizes.patch_size
+        )
+    unit = sizes.spatial_merge_size**2
+    rows: Tensor = windows[:, None] * unit + torch.arange(unit, device=windows.device)
+    return rows.flatten()
 
 
 def grid_positions(grids: Sequence[Sequence[int]], merge: int, device: torch.device) -> Tensor:

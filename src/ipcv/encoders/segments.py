@@ -96,9 +96,7 @@ def attend_segments(
 ) -> Tensor:
     """Attention of packed `(rows, heads, D)` within segments: `(query rows, heads, D)`.
 
-    Flash attention takes segments as they are, and rows of `max_seqlen` at most. Otherwise equal
-    segments are one batch. Unequal ones take turns on a CPU, where that is faster; elsewhere they
-    are padded to one batch, unless one is so long that most of it would be padding.
+    Flash attention takes segments as they are, and rows of `max_seqlen` at most.
     """
     attend: Attend = partial(
         attention_function(attention), attention, scaling=scaling(attention), is_causal=False
@@ -114,6 +112,17 @@ def attend_segments(
             max_length_k=max_seqlen,
         )
         return _batch(attend, query[None], key[None], value[None]).flatten(0, 1)
+    return attend_in_batches(attend, query, key, value, queries, keys)
+
+
+def attend_in_batches(
+    attend: Attend, query: Tensor, key: Tensor, value: Tensor, queries: Segments, keys: Segments
+) -> Tensor:
+    """The same by an attention of batches `(B, heads, rows, D)`.
+
+    Equal segments are one batch. Unequal ones take turns on a CPU, where that is faster; elsewhere
+    they are padded to one batch, unless one is so long that most of it would be padding.
+    """
     are_equal = queries.are_equal and keys.are_equal
     if are_equal or (query.device.type != "cpu" and _padding(queries, keys) <= MOST_PADDING):
         return attend_padded(attend, query, key, value, queries, keys)

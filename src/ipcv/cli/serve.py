@@ -1,0 +1,85 @@
+"""`ipcv serve`: a thin front on `vllm serve`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from ipcv.integrations.vllm.settings import KEY, split
+
+Option = typer.Option
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help="Folder or hub id.", show_default=False)],
+    vllm_flags: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- VLLM_FLAGS]", help="Any flags of vllm serve.", show_default=False
+        ),
+    ] = None,
+    prune_layer: Annotated[int | None, Option(show_default="preset")] = None,
+    reduction_ratio: Annotated[float | None, Option(show_default="preset")] = None,
+    stabilization_layers: Annotated[int | None, Option(show_default="preset")] = None,
+    num_neighbors: Annotated[int | None, Option(show_default="preset")] = None,
+    selector: Annotated[
+        str | None, Option(help="Rule for the patches that are kept.", show_default="preset")
+    ] = None,
+    reconstruction: Annotated[
+        str | None, Option(help="Rule that rebuilds removed ones.", show_default="preset")
+    ] = None,
+    attention: Annotated[
+        str, Option(help="How kept patches ask all: auto, sdpa, flash or full.")
+    ] = "auto",
+) -> None:
+    """Serve a model with vLLM, its vision encoder compressed: an OpenAI-compatible server.
+
+    The log says "IPCV configured" with the effective settings, and "IPCV active" once per worker.
+    """
+    given = {
+        name: value
+        for name, value in {
+            "prune_layer": prune_layer,
+            "reduction_ratio": reduction_ratio,
+            "stabilization_layers": stabilization_layers,
+            "num_neighbors": num_neighbors,
+            "selector": selector,
+            "reconstruction": reconstruction,
+            "attention": attention,
+        }.items()
+        if value is not None
+    }
+    split(given)
+    flags = vllm_flags or []
+    if any(flag.startswith(("--additional-config", "--additional_config")) for flag in flags):
+        raise ValueError(
+            "ipcv serve makes --additional-config itself: "
+            'with more in it, use vllm serve and add {"ipcv": {...}}'
+        )
+    plugins = os.environ.get("VLLM_PLUGINS")
+    if plugins is not None and "ipcv" not in plugins.split(","):
+        raise ValueError(f"VLLM_PLUGINS is {plugins!r}, which leaves ipcv out: add ipcv to it")
+    if find_spec("vllm") is None:
+        raise ImportError("ipcv serve needs vLLM: pip install 'ipcv[vllm]'")
+    _run(["serve", model, "--additional-config", json.dumps({KEY: given}), *flags])
+
+
+def _run(arguments: list[str]) -> None:
+    """Run the `vllm` command in this process."""
+    with TemporaryDirectory(prefix="ipcv-metrics-") as folder:
+        # Read when prometheus_client is first imported: workers' counters, too, are in /metrics.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        from pydantic import ValidationError
+        from vllm.entrypoints.cli.main import main
+
+        sys.argv = ["vllm", *arguments]
+        try:
+            main()
+        except ValidationError as error:
+            raise ValueError("; ".join(one["msg"] for one in error.errors())) from None

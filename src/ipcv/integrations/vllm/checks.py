@@ -1,0 +1,82 @@
+"""Refusals at start-up, by every process that makes an engine's configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm.logger import init_logger
+from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
+from vllm.model_executor.models.registry import ModelRegistry
+from vllm.v1.attention.backends.registry import AttentionBackendEnum
+
+from ipcv.integrations.vllm import MODELS
+from ipcv.integrations.vllm.settings import KEY, Settings
+
+logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
+
+
+def settings_of(vllm_config: Any) -> Settings | None:
+    """The settings an engine was configured with; `None` where IPCV is off.
+
+    Raises:
+        ValueError: a setting is wrong, or the engine is configured for what cannot be combined.
+    """
+    additional = vllm_config.additional_config
+    if not isinstance(additional, dict) or KEY not in additional:
+        return None
+    model_config, compilation = vllm_config.model_config, vllm_config.compilation_config
+    settings = Settings.from_config(additional[KEY], model_config.hf_config)
+    unknown = set(model_config.architectures) - set(MODELS)
+    if unknown:
+        raise ValueError(
+            f"ipcv cannot compress {', '.join(unknown)} in vLLM; it can: {', '.join(MODELS)}"
+        )
+    multimodal, lora = model_config.multimodal_config, vllm_config.lora_config
+    is_internvl = model_config.hf_config.model_type.startswith("internvl")
+    refusals = {
+        "cudagraph_mm_encoder: graphs of the encoder do not know which patches belong together": (
+            compilation.cudagraph_mm_encoder
+        ),
+        "compile_mm_encoder: a compiled block cannot be given fewer patches": (
+            compilation.compile_mm_encoder
+        ),
+        "mm_encoder_attn_backend FLASHINFER: it counts patches in units of its own": (
+            multimodal.mm_encoder_attn_backend == AttentionBackendEnum.FLASHINFER
+        ),
+        "mm_encoder_tp_mode data for InternVL: it sends tiles of one image to several ranks": (
+            is_internvl and multimodal.mm_encoder_tp_mode == "data"
+        ),
+        "enable_tower_connector_lora: it counts the patches of every block beforehand": (
+            lora is not None and lora.enable_tower_connector_lora
+        ),
+    }
+    for reason, is_asked in refusals.items():
+        if is_asked:
+            raise ValueError(f"ipcv cannot be combined with {reason}")
+    return settings
+
+
+class Guard(VerifyAndUpdateConfig):  # type: ignore[misc]
+    """Checks a configuration, then does what vLLM does for that architecture."""
+
+    stock: type[VerifyAndUpdateConfig] = VerifyAndUpdateConfig
+
+    @classmethod
+    def verify_and_update_config(cls, vllm_config: Any) -> None:
+        """Called once per engine, before any worker starts."""
+        if (settings := settings_of(vllm_config)) is not None:
+            logger.info("IPCV configured: %s", settings)
+        cls.stock.verify_and_update_config(vllm_config)
+
+    @classmethod
+    def verify_and_update_model_config(cls, model_config: Any) -> None:
+        """Left to vLLM."""
+        cls.stock.verify_and_update_model_config(model_config)
+
+
+def guard_all() -> None:
+    """Guard all architectures, so that none is served uncompressed that was asked for otherwise."""
+    for architecture in ModelRegistry.get_supported_archs():
+        stock = MODELS_CONFIG_MAP.get(architecture, VerifyAndUpdateConfig)
+        if not issubclass(stock, Guard):
+            MODELS_CONFIG_MAP[architecture] = type("Guard", (Guard,), {"stock": stock})

@@ -1,0 +1,129 @@
+"""vLLM's models with a compressed vision encoder. Where IPCV is off they are vLLM's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+from vllm.distributed.parallel_state import get_tp_group
+from vllm.logger import init_logger
+from vllm.model_executor.models.interns1 import InternS1ForConditionalGeneration
+from vllm.model_executor.models.internvl import InternVLChatModel
+from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration
+from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
+from vllm.model_executor.models.qwen3_vl_moe import Qwen3VLMoeForConditionalGeneration
+from vllm.model_executor.models.utils import StageMissingLayer
+
+from ipcv.arguments import Arguments
+from ipcv.engine import Engine
+from ipcv.integrations.vllm.checks import settings_of
+from ipcv.integrations.vllm.metrics import Counters, Uncounted
+from ipcv.integrations.vllm.towers import (
+    DeepStackTower,
+    InternVLChatTower,
+    InternVLTower,
+    PackedTower,
+    Tower,
+    WindowedTower,
+)
+
+logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
+
+
+class ShardedEngine(Engine):
+    """For an encoder whose weights are sharded: all ranks choose what the first one chooses.
+
+    Sums over ranks need not be bitwise the same on each, and one patch more or less would be fatal.
+    """
+
+    def _select(self, call: Any, hidden_states: Tensor) -> None:
+        for states in (call.previous, hidden_states):
+            get_tp_group().broadcast(states)
+        super()._select(call, hidden_states)
+
+
+class Compressed:
+    """Compresses the encoder of the model it is mixed into, if the engine is configured to.
+
+    Attributes:
+        ipcv: what does it; `None` where it is off.
+    """
+
+    ipcv: Engine | None = None
+    tower: ClassVar[type[Tower]]
+    encoder_name: ClassVar[str] = "visual"
+
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
+        if (settings := settings_of(vllm_config)) is None:
+            return
+        encoder = getattr(self, self.encoder_name)
+        if isinstance(encoder, StageMissingLayer):
+            logger.info("IPCV inactive: this worker has no vision encoder")
+            return
+        adapter = self.tower(encoder, settings.attention)
+        self._locate_items(adapter)
+        multimodal = vllm_config.model_config.multimodal_config
+        is_sharded = multimodal.mm_encoder_tp_mode == "weights" and get_tp_group().world_size > 1
+        counts = not is_sharded or get_tp_group().is_first_rank
+        engine = ShardedEngine if is_sharded else Engine
+        self.ipcv = engine(adapter, settings.vision, Counters() if counts else Uncounted())
+        self.ipcv.attach()
+        logger.info("IPCV active: %s, attention: %s", settings.vision, adapter.asking)
+
+    def _locate_items(self, adapter: Tower) -> None:
+        """Tell the adapter where to read which rows belong together, if not in the call itself."""
+
+
+class CompressedTiles(Compressed):
+    """InternVL: an image is several tiles, a frame of a video is one."""
+
+    tower = InternVLTower
+    encoder_name = "vision_tower"
+
+    def _locate_items(self, adapter: Tower) -> None:
+        adapter.tile_sources = [(self, "_process_vision_input", _tiles)]  # type: ignore[list-item]
+
+
+def _tiles(arguments: Arguments) -> Sequence[int]:
+    given = arguments["image_input"]
+    if given["type"] == "pixel_values":
+        return [int(count) for count in given["num_patches"]]
+    return []
+
+
+class Qwen2VL(Compressed, Qwen2VLForConditionalGeneration):  # type: ignore[misc]
+    """Qwen2-VL."""
+
+    tower = PackedTower
+
+
+class Qwen2_5_VL(Compressed, Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc]  # noqa: N801
+    """Qwen2.5-VL."""
+
+    tower = WindowedTower
+
+
+class Qwen3VL(Compressed, Qwen3VLForConditionalGeneration):  # type: ignore[misc]
+    """Qwen3-VL."""
+
+    tower = DeepStackTower
+
+
+class Qwen3VLMoe(Compressed, Qwen3VLMoeForConditionalGeneration):  # type: ignore[misc]
+    """Qwen3-VL with mixtures of experts."""
+
+    tower = DeepStackTower
+
+
+class InternVL(CompressedTiles, InternS1ForConditionalGeneration):  # type: ignore[misc]
+    """InternVL checkpoints for `transformers`."""
+
+
+class InternVLChat(CompressedTiles, InternVLChatModel):  # type: ignore[misc]
+    """InternVL checkpoints with remote code."""
+
+    tower = InternVLChatTower
+    encoder_name = "vision_model"

@@ -1,0 +1,247 @@
+"""Adapters for vLLM's vision encoders: what differs from those of `transformers`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from vllm.platforms import current_platform
+from vllm.v1.attention.backends.registry import AttentionBackendEnum
+
+from ipcv import ops
+from ipcv.arguments import Arguments
+from ipcv.encoders.base import EncoderAdapter
+from ipcv.encoders.batched import BatchedEncoder
+from ipcv.encoders.packed import PackedEncoder, packed_layout, segments_of, window_rows, windowed
+from ipcv.encoders.segments import Segments, attend_in_batches
+from ipcv.integrations.vllm.settings import Attention
+from ipcv.selection import Layout, Selection
+
+
+class Tower(EncoderAdapter):
+    """What all vision encoders of vLLM share.
+
+    Their attention modules hold an innermost one, without weights, that knows about backends. The
+    attention around it, with projections, norms and rotary positions, whole or sharded, quantized
+    or not, runs as it is: on all rows as far as the innermost part, of which kept rows alone are
+    asked for, and on those behind it.
+    """
+
+    def __init__(self, encoder: nn.Module, attention: Attention = "auto") -> None:
+        super().__init__(encoder)
+        attention_module: Any = self.attention(self.blocks[0])
+        self.backend: AttentionBackendEnum = attention_module.attn.attn_backend
+        if self.backend == AttentionBackendEnum.FLASHINFER:  # chosen by the engine: see checks.py
+            raise ValueError("ipcv cannot be combined with FLASHINFER: set mm_encoder_attn_backend")
+        if attention == "flash" and self.backend != AttentionBackendEnum.FLASH_ATTN:
+            raise ValueError(
+                f"ipcv attention flash needs a vision encoder that attends with FLASH_ATTN, "
+                f"not {self.backend.name}"
+            )
+        self.asking = _fitting(self.backend) if attention == "auto" else attention
+        for block in self.blocks:
+            _let_hooks_run(block)
+
+    def full_length_outputs(self, arguments: Arguments) -> set[int]:
+        return set()
+
+    attends_kept = False  # where kept rows attend each other the engine's own attention serves
+
+    def attend(
+        self,
+        attention: Any,
+        queries: Tensor,
+        keys: Tensor | None,
+        arguments: Arguments,
+        selection: Selection,
+    ) -> Tensor:
+        others = {name: x for name, x in arguments.items() if name != self.states_name}
+        forward = partial(type(attention).forward, attention, keys, **others)
+        if self.asking == "full":
+            everything: Tensor = forward()
+            return self.like(self.rows(everything)[selection.kept], everything)
+        attention.attn.forward = partial(self._ask, attention.attn, selection)
+        try:
+            output: Tensor = forward()
+        finally:
+            del attention.attn.forward
+        return output
+
+    @abstractmethod
+    def segments(
+        self, cu_seqlens: Tensor | None, selection: Selection
+    ) -> tuple[Segments, Segments]:
+        """Those of all rows, and what is left of each, from what the attention is told."""
+
+    def _ask(
+        self,
+        innermost: Any,
+        selection: Selection,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cu_seqlens: Tensor | None = None,
+        max_seqlen: Tensor | None = None,
+        sequence_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """In the place of the innermost attention: takes all rows and returns the kept ones."""
+        shape, heads = query.shape, (-1, innermost.num_heads, innermost.head_size)
+        query = query.reshape(heads)[selection.kept]
+        key, value = key.reshape(heads), value.reshape(heads)
+        keys, queries = self.segments(cu_seqlens, selection)
+        if self.asking == "flash":
+            longest = keys.width if max_seqlen is None else int(max_seqlen)  # known to the host
+            output = _flash(innermost, query, key, value, queries, keys, longest)
+        else:
+            attend = partial(_sdpa, innermost.scale)
+            output = attend_in_batches(attend, query, key, value, queries, keys)
+        return output.reshape(shape[0], -1, *shape[2:])
+
+
+class PackedTower(Tower, PackedEncoder):
+    """Qwen2-VL: hidden states `(N, 1, C)`, rotary positions in two arguments."""
+
+    states_name = "x"
+
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
+        encoder: Any = self.encoder
+        grids = torch.as_tensor(arguments["grid_thw"]).tolist()
+        return packed_layout(grids, encoder.spatial_merge_size, encoder.device)
+
+    def rows(self, hidden_states: Tensor) -> Tensor:
+        return hidden_states.squeeze(1)
+
+    def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
+        return rows.unsqueeze(1)
+
+    def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
+        """`max_seqlen` stays, as an upper bound. Flash attention alone takes empty segments."""
+        _, segments = self.segments(arguments["cu_seqlens"], selection)
+        pruned = arguments | {"cu_seqlens": segments.cu_seqlens}
+        if self.backend != AttentionBackendEnum.FLASH_ATTN:
+            filled = segments.once("filled", compute=segments.cu_seqlens.unique_consecutive)
+            pruned["cu_seqlens"] = filled
+        for name in ("rotary_pos_emb_cos", "rotary_pos_emb_sin"):
+            rows: Tensor = arguments[name]
+            pruned[name] = selection.once(name, rows, compute=partial(_rows, rows, selection))
+        return pruned
+
+    def segments(
+        self, cu_seqlens: Tensor | None, selection: Selection
+    ) -> tuple[Segments, Segments]:
+        assert cu_seqlens is not None
+        return segments_of(cu_seqlens, selection)
+
+
+class WindowedTower(PackedTower):
+    """Qwen2.5-VL: rows are sorted by window inside each image."""
+
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
+        encoder: Any = self.encoder
+        grid_thw = torch.as_tensor(arguments["grid_thw"], device=encoder.device)
+        layout = super().open(arguments, tiles)
+        return windowed(layout, partial(window_rows, encoder, grid_thw))
+
+
+class DeepStackTower(PackedTower):
+    """Qwen3-VL: mergers read the output of some blocks on the way."""
+
+    def full_length_outputs(self, arguments: Arguments) -> set[int]:
+        tapped: Any = self.encoder.deepstack_visual_indexes
+        return set(tapped)
+
+
+class InternVLTower(Tower, BatchedEncoder):  # type: ignore[misc]  # attend returns no weights
+    """InternVL checkpoints of `transformers`: `(tiles, 1 + patches, C)`, a CLS token."""
+
+    blocks_path = "encoder.layer"
+    norm_name = "layernorm_before"
+    attention_name = "attention"
+    protected = 1
+
+    def segments(
+        self, cu_seqlens: Tensor | None, selection: Selection
+    ) -> tuple[Segments, Segments]:
+        """One per tile."""
+        device, layout = selection.kept.device, selection.layout
+        return selection.once(
+            "tiles",
+            compute=lambda: (_runs(layout.group_lengths, device), _runs(selection.counts, device)),
+        )
+
+
+class InternVLChatTower(InternVLTower):
+    """InternVL checkpoints with remote code, which vLLM has a class for."""
+
+    blocks_path = "encoder.layers"
+    norm_name = "norm1"
+    attention_name = "attn"
+
+
+def _rows(rows: Tensor, selection: Selection) -> Tensor:
+    return rows[selection.kept]
+
+
+def _fitting(backend: AttentionBackendEnum) -> Attention:
+    """How kept rows can ask all rows where the encoder attends with that backend."""
+    if backend == AttentionBackendEnum.TORCH_SDPA:
+        return "sdpa"
+    if backend == AttentionBackendEnum.FLASH_ATTN and current_platform.is_cuda():
+        return "flash"
+    return "full"
+
+
+def _runs(lengths: Sequence[int], device: torch.device) -> Segments:
+    return Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)
+
+
+def _sdpa(
+    scale: float, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> tuple[Tensor, None]:
+    """`(B, heads, rows, D)`, with fewer query rows than others, to `(B, rows, heads, D)`."""
+    output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    return output.transpose(1, 2), None
+
+
+def _flash(
+    innermost: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    queries: Segments,
+    keys: Segments,
+    max_seqlen: int,
+) -> Tensor:
+    """`(rows, heads, D)`, within segments."""
+    output: Tensor = flash_attention()(
+        query,
+        key,
+        value,
+        cu_seqlens_q=queries.cu_seqlens,
+        cu_seqlens_k=keys.cu_seqlens,
+        max_seqlen_q=max_seqlen,
+        max_seqlen_k=max_seqlen,
+        softmax_scale=innermost.scale,
+        fa_version=innermost._fa_version,
+    )
+    return output
+
+
+def flash_attention() -> Any:
+    """VLLM's flash attention for segments of different lengths; not there on a CPU."""
+    from vllm.v1.attention.backends.fa_utils import flash_attn_varlen_func
+
+    return flash_attn_varlen_func
+
+
+def _let_hooks_run(block: nn.Module) -> None:
+    """Give a block that vLLM may compile, and that then skips hooks, the plain call back."""
+    cls = type(block)
+    if cls.__call__ is not nn.Module.__call__:
+        block.__class__ = type(cls.__name__, (cls,), {"__call__": nn.Module.__call__})

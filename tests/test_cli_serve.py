@@ -1,0 +1,83 @@
+import json
+import sys
+
+import pytest
+
+from ipcv.cli import main
+
+SERVE = sys.modules["ipcv.cli.serve"]  # of that name the package has the function
+MODEL = "Qwen/Qwen2-VL-2B-Instruct"
+
+
+@pytest.fixture(autouse=True)
+def vllm(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What vLLM, which seems to be there, is run with."""
+    runs: list[list[str]] = []
+    monkeypatch.setattr(SERVE, "find_spec", lambda name: object())
+    monkeypatch.setattr(SERVE, "_run", runs.append)
+    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+    return runs
+
+
+def serve(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["serve", *arguments])
+    return stop.value.code or 0  # type: ignore[return-value]
+
+
+def test_settings_and_flags_are_handed_on(vllm: list[list[str]]) -> None:
+    options = ["--reduction-ratio", "0.5", "--prune-layer", "4", "--attention", "full"]
+    assert serve(MODEL, *options, "--", "--port", "8001", "--dtype=half") == 0
+    ((*start, settings, port, number, dtype),) = vllm
+    assert start == ["serve", MODEL, "--additional-config"]
+    expected = {"reduction_ratio": 0.5, "prune_layer": 4, "attention": "full"}
+    assert json.loads(settings) == {"ipcv": expected}
+    assert [port, number, dtype] == ["--port", "8001", "--dtype=half"]
+
+
+def test_the_preset_alone(vllm: list[list[str]]) -> None:
+    assert serve(MODEL) == 0
+    assert json.loads(vllm[0][-1]) == {"ipcv": {"attention": "auto"}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reduction-ratio", "1"], "reduction_ratio must be a number in [0, 1), got 1.0"),
+        (["--prune-layer", "0"], "prune_layer must be an integer of at least 1, got 0"),
+        (["--attention", "fast"], "attention must be one of auto, sdpa, flash, full, got 'fast'"),
+        (["--selector", "best"], "selector must be one of"),
+        (["--", "--additional-config={}"], "ipcv serve makes --additional-config itself"),
+    ],
+)
+def test_refusals(
+    capsys: pytest.CaptureFixture[str],
+    vllm: list[list[str]],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert serve(MODEL, *arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ipcv: ")
+    assert message in line
+    assert not vllm
+
+
+def test_plugins_that_leave_ipcv_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, vllm: list[list[str]]
+) -> None:
+    monkeypatch.setenv("VLLM_PLUGINS", "")
+    assert serve(MODEL) == 1
+    assert "VLLM_PLUGINS is '', which leaves ipcv out" in capsys.readouterr().err
+    monkeypatch.setenv("VLLM_PLUGINS", "other,ipcv")
+    assert serve(MODEL) == 0
+    assert len(vllm) == 1
+
+
+def test_without_vllm(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, vllm: list[list[str]]
+) -> None:
+    monkeypatch.setattr(SERVE, "find_spec", lambda name: None)
+    assert serve(MODEL) == 1
+    assert capsys.readouterr().err == "ipcv: ipcv serve needs vLLM: pip install 'ipcv[vllm]'\n"
+    assert not vllm

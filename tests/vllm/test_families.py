@@ -1,0 +1,252 @@
+"""Every family in vLLM, against `ipcv.compress` on the same weights in `transformers`.
+
+That in turn is tested against plain loops in `tests/encoders`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ipcv
+from ipcv.engine import Engine
+from ipcv.stats import Stats
+from tests.encoders.families import SIDE
+from tests.vllm.checkpoints import save
+from tests.vllm.conftest import engine, on_model
+
+SETTINGS = {"reduction_ratio": 0.65, "prune_layer": 1, "stabilization_layers": 2}
+VISION = ipcv.IPCV(**SETTINGS)
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "internvl")
+NEW_TOKENS = 6
+
+
+class Served(NamedTuple):
+    name: str
+    llm: Any
+    model: Any
+    processor: Any
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def served(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp(request.param)
+    model, processor = save(request.param, folder)
+    with engine(folder, SETTINGS) as llm:
+        yield Served(request.param, llm, model, processor)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).integers(0, 255, (*shape, 3), dtype=np.uint8)
+
+
+IMAGES = [Image.fromarray(noise(*size)) for size in ((32, 48), (40, 40), (24, 64))]
+VIDEO = noise(4, 32, 48)
+
+
+def prompt(served: Served, images: int = 0, videos: int = 0) -> str:
+    if served.name == "internvl":
+        return "<IMG_CONTEXT>" * images + "<video>" * videos + "Hello"
+    image, video = (f"<|vision_start|><|{x}_pad|><|vision_end|>" for x in ("image", "video"))
+    return image * images + video * videos + "Hello"
+
+
+def reference(served: Served, text: str, **media: Any) -> list[int]:
+    inputs = served.processor(text=[text], return_tensors="pt", **media)
+    with torch.inference_mode(), ipcv.compress(served.model, VISION):
+        output = served.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+    return output[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+def answers(served: Served, requests: list[dict[str, Any]]) -> list[list[int]]:
+    from vllm import SamplingParams
+
+    outputs = served.llm.generate(
+        requests, SamplingParams(temperature=0, max_tokens=NEW_TOKENS), use_tqdm=False
+    )
+    return [list(output.outputs[0].token_ids) for output in outputs]
+
+
+def test_answers_are_those_of_transformers(served: Served) -> None:
+    one, two = prompt(served, images=1), prompt(served, images=2)
+    expected = [
+        reference(served, two, images=IMAGES[:2]),
+        reference(served, one, images=IMAGES[2:]),
+    ]
+    requests = [
+        {"prompt": two, "multi_modal_data": {"image": IMAGES[:2]}},
+        {"prompt": one, "multi_modal_data": {"image": IMAGES[2]}},
+    ]
+    assert answers(served, requests) == expected
+    assert answers(served, requests[1:]) == expected[1:]
+
+
+def inputs(served: Served, images: list[Image.Image]) -> dict[str, Any]:
+    return dict(served.processor.image_processor(images=images, return_tensors="pt"))
+
+
+def in_vllm(served: Served, given: dict[str, Any]) -> list[torch.Tensor]:
+    """The visual tokens of each image, with the model's own normalization left out."""
+    from vllm.model_executor.layers.fusion.mm_input_norm import IdentityInputNorm
+
+    given = given | {"image_token_id": 0}
+    if "num_patches" in given:
+        given["image_num_patches"] = given.pop("num_patches")
+
+    @torch.inference_mode()
+    def embed(model: Any) -> list[torch.Tensor]:
+        if not hasattr(model, "visual"):
+            return list(model.embed_multimodal(**given))
+        normalize, model.visual.input_norm = model.visual.input_norm, IdentityInputNorm()
+        try:
+            return list(model.embed_multimodal(**given))
+        finally:
+            model.visual.input_norm = normalize
+
+    return on_model(served.llm, embed)
+
+
+def in_transformers(served: Served, images: list[Image.Image], vision: ipcv.IPCV) -> torch.Tensor:
+    """The visual tokens of all images, DeepStack's side by side."""
+    given = inputs(served, images)
+    given.pop("num_patches", None)
+    if served.name == "internvl":  # tells the tiles of an image by the prompt
+        text = prompt(served, images=len(images))
+        given = served.processor(text=[text], images=images, return_tensors="pt")
+        captured: list[torch.Tensor] = []
+        projector = served.model.model.multi_modal_projector
+        hook = projector.register_forward_hook(lambda *x: captured.append(x[2]))
+        with torch.inference_mode(), ipcv.compress(served.model, vision):
+            served.model(**given)
+        hook.remove()
+        return captured[0].flatten(0, 1)
+    with torch.inference_mode(), ipcv.compress(served.model, vision):
+        return side_by_side(served.model.get_image_features(**given))
+
+
+def side_by_side(output: Any) -> torch.Tensor:
+    """Visual tokens and DeepStack's."""
+    levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or [])]
+    return torch.cat([x if torch.is_tensor(x) else torch.cat(list(x)) for x in levels], dim=-1)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "full", "flash"])
+@pytest.mark.parametrize("layers", [0, 2, 9])
+@pytest.mark.parametrize("ratio", [0.3, 0.9])
+def test_visual_tokens(
+    served: Served, monkeypatch: pytest.MonkeyPatch, attention: str, layers: int, ratio: float
+) -> None:
+    vision = ipcv.IPCV(prune_layer=2, reduction_ratio=ratio, stabilization_layers=layers)
+    monkeypatch.setattr("ipcv.integrations.vllm.towers.flash_attention", lambda: varlen_by_loops)
+    with replaced(served, vision, attention):
+        together = in_vllm(served, inputs(served, IMAGES))
+        alone = [in_vllm(served, inputs(served, [image]))[0] for image in IMAGES]
+        backwards = in_vllm(served, inputs(served, IMAGES[::-1]))[::-1]
+    expected = in_transformers(served, IMAGES, vision)
+    torch.testing.assert_close(torch.cat(together), expected, rtol=1e-4, atol=1e-5)
+    for others in (alone, backwards):
+        for a, b in zip(together, others, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=2e-6)
+
+
+def test_nothing_removed_is_bitwise_the_same(served: Served) -> None:
+    vision = ipcv.IPCV(prune_layer=2, reduction_ratio=0)
+    with replaced(served, vision):
+        compressed = in_vllm(served, inputs(served, IMAGES))
+    usual = on_model(served.llm, lambda model: model.ipcv)
+    usual.detach()
+    plain = in_vllm(served, inputs(served, IMAGES))
+    usual.attach()
+    for a, b in zip(compressed, plain, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_video(served: Served) -> None:
+    """Beside an image; of InternVL's videos every frame is an item."""
+    if served.name == "internvl":
+        frames = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        video: dict[str, Any] = {"pixel_values": frames}
+        given = {"pixel_values_videos": frames, "video_num_patches": [4], "video_token_id": 0}
+        features = served.model.get_image_features
+    else:
+        given = video = dict(
+            served.processor.video_processor(
+                videos=[VIDEO], do_sample_frames=False, return_tensors="pt"
+            )
+        )
+        features = served.model.get_video_features
+    tokens, image = in_vllm(served, given | inputs(served, IMAGES[:1]))
+    if len(tokens) < len(image):  # whichever vLLM puts first
+        tokens, image = image, tokens
+    with torch.inference_mode(), ipcv.compress(served.model, VISION):
+        expected = side_by_side(features(**video)).flatten(0, -2)
+    torch.testing.assert_close(tokens.flatten(0, -2), expected, rtol=1e-4, atol=1e-5)
+
+
+@contextmanager
+def replaced(served: Served, vision: ipcv.IPCV, attention: str = "full") -> Iterator[None]:
+    """Other settings for a while."""
+    from vllm.v1.attention.backends.registry import AttentionBackendEnum
+
+    usual: Engine = on_model(served.llm, lambda model: model.ipcv)
+    encoder: Any = usual.adapter.encoder
+    tower: Any = type(usual.adapter)(encoder)
+    tower.asking, tower.tile_sources = attention, usual.adapter.tile_sources
+    usual.detach()
+    other, backend = Engine(tower, vision, Stats()), getattr(encoder, "attn_backend", None)
+    other.attach()
+    if attention == "flash":  # then vLLM computes the longest segment
+        encoder.attn_backend = AttentionBackendEnum.FLASH_ATTN
+    try:
+        yield
+    finally:
+        encoder.attn_backend = backend
+        other.detach()
+        usual.attach()
+
+
+def varlen_by_loops(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    cu_seqlens_q: torch.Tensor,
+    cu_seqlens_k: torch.Tensor,
+    max_seqlen_q: int,
+    max_seqlen_k: int,
+    softmax_scale: float,
+    fa_version: int | None,
+) -> torch.Tensor:
+    """What flash attention computes, `(rows, heads, D)`; it checks the bounds it is told, too."""
+    output = torch.zeros_like(query)
+    for segment in range(len(cu_seqlens_q) - 1):
+        q = slice(*cu_seqlens_q[segment : segment + 2].tolist())
+        k = slice(*cu_seqlens_k[segment : segment + 2].tolist())
+        assert q.stop - q.start <= max_seqlen_q
+        assert k.stop - k.start <= max_seqlen_k
+        weights = torch.einsum("qhd,khd->hqk", query[q], key[k]) * softmax_scale
+        output[q] = torch.einsum("hqk,khd->qhd", weights.softmax(-1), value[k])
+    return output
+
+
+def test_with_video_pruning(tmp_path: Path) -> None:
+    """vLLM's own pruning picks some of the compressed encoder's visual tokens.
+
+    Its worker on a CPU cannot go on from there, with or without IPCV.
+    """
+    model, processor = save("qwen2_5_vl", tmp_path)
+    video = processor.video_processor(videos=[VIDEO], do_sample_frames=False, return_tensors="pt")
+    with engine(tmp_path, SETTINGS, video_pruning_rate=0.5) as llm:
+        served = Served("qwen2_5_vl", llm, model, processor)
+        (pruned,) = in_vllm(served, dict(video) | {"second_per_grid_ts": torch.tensor([1.0])})
+    with torch.inference_mode(), ipcv.compress(model, VISION):
+        tokens = torch.cat(list(model.get_video_features(**video).pooler_output))
+    pruned = pruned[:, : tokens.shape[1]]  # behind them are positions
+    assert len(pruned) == len(tokens) // 2
+    nearest = torch.cdist(pruned, tokens).argmin(dim=1)
+    torch.testing.assert_close(pruned, tokens[nearest], rtol=1e-4, atol=1e-5)

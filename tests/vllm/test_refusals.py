@@ -1,0 +1,77 @@
+"""What is refused before any worker starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vllm.checkpoints import save
+
+
+def configured(model: Path, ipcv: object, **options: Any) -> Any:
+    from vllm import EngineArgs
+
+    arguments = EngineArgs(str(model), additional_config={"ipcv": ipcv}, **options)
+    return arguments.create_engine_config()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ratio": 0.5}, "IPCV has no setting ratio; it has prune_layer,"),
+        ({"reduction_ratio": 1}, r"reduction_ratio must be a number in \[0, 1\), got 1"),
+        ({"prune_layer": 8}, "prune_layer 8 is beyond the encoder's 8 blocks"),
+        ({"reduction_ratio": 0.99999}, "keeps no patch"),
+        ({"selector": "best"}, "selector must be one of"),
+        ({"scope": "batch"}, 'scope must be "item" in a server'),
+        ({"attention": "xformers"}, "attention must be one of auto, sdpa, flash, full"),
+        ([0.5], r"settings must be a JSON object, got \[0.5\]"),
+    ],
+)
+def test_wrong_settings(padded: Path, settings: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        configured(padded, settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compilation_config": {"cudagraph_mm_encoder": True}}, "cudagraph_mm_encoder"),
+        ({"compilation_config": {"compile_mm_encoder": True}}, "compile_mm_encoder"),
+        ({"mm_encoder_attn_backend": "FLASHINFER"}, "FLASHINFER"),
+        ({"enable_lora": True, "enable_tower_connector_lora": True}, "enable_tower_connector_lora"),
+    ],
+)
+def test_wrong_combinations(padded: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"ipcv cannot be combined with .*{message}"):
+        configured(padded, {}, **options)
+
+
+def test_tiles_of_one_image_on_several_ranks(tmp_path: Path) -> None:
+    from ipcv.integrations.vllm.checks import settings_of
+
+    save("internvl", tmp_path)
+    config = configured(tmp_path, {}, mm_encoder_tp_mode="data")
+    assert config.model_config.multimodal_config.mm_encoder_tp_mode == "weights"  # vLLM's choice
+    config.model_config.multimodal_config.mm_encoder_tp_mode = "data"  # InternVLChatModel's
+    with pytest.raises(ValueError, match="mm_encoder_tp_mode data for InternVL"):
+        settings_of(config)
+
+
+def test_other_models(tmp_path: Path) -> None:
+    from tests.encoders.checkpoints import save as save_any
+
+    save_any("llava-clip", tmp_path)
+    with pytest.raises(ValueError, match="ipcv cannot compress a llava in vLLM; it can: qwen2_vl"):
+        configured(tmp_path, {})
+
+
+def test_registering_twice_guards_once() -> None:
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+
+    from ipcv.integrations.vllm import register
+
+    register()
+    before = dict(MODELS_CONFIG_MAP)
+    register()
+    assert before == MODELS_CONFIG_MAP
