@@ -47,6 +47,12 @@ def bench(
     frames: Annotated[int, Option(min=0, help="A video of so many frames instead.")] = 0,
     repetitions: Annotated[int, Option(min=2)] = 5,
     new_tokens: Annotated[int, Option(min=2, help="With --language-model.")] = 8,
+    url: Annotated[
+        str | None, Option(help="Instead of a model: a running server that compresses, and")
+    ] = None,
+    url_baseline: Annotated[str | None, Option(help="one that does not, to ask the same.")] = None,
+    prompts: Annotated[int, Option(min=2, help="For servers: questions of the suite.")] = 64,
+    concurrency: Annotated[int, Option(min=1, help="For servers: requests at a time.")] = 8,
     dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
     json: Annotated[Path | None, Option(help="Write all numbers here.")] = None,
@@ -63,6 +69,13 @@ def bench(
         require_fraction("ratio", value)
     for path in (json, csv, plot):
         check_writable(path)
+    if url is not None or url_baseline is not None:
+        if url is None or url_baseline is None:
+            raise ValueError("comparing servers needs both --url and --url-baseline")
+        if model or shape or csv or plot:
+            raise ValueError("with --url, servers say what they serve: only --json goes with it")
+        _compare_servers(url, url_baseline, prompts, concurrency, json)
+        return
 
     # Only now what takes seconds to import or load.
     from ipcv.bench.cost import measure
@@ -104,3 +117,24 @@ def bench(
         from ipcv.bench.plots import plot_costs
 
         plot_costs(plot, measured)
+
+
+def _compare_servers(
+    url: str, url_baseline: str, prompts: int, concurrency: int, json: Path | None
+) -> None:
+    """The same questions to two running servers."""
+    from ipcv.bench.servers import compare_servers, suite_prompts
+
+    asked = suite_prompts(prompts + concurrency)  # the first ones warm up
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("asking", total=len(asked))
+        comparison = compare_servers(
+            url,
+            url_baseline,
+            asked,
+            concurrency=concurrency,
+            on_step=lambda: progress.advance(task),
+        )
+    Console().print(comparison.to_table())
+    if json is not None:
+        write_json(json, comparison.to_dict())
