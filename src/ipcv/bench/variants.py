@@ -26,6 +26,9 @@ UNCOMPRESSED = "uncompressed"
 RATIOS = (0.35, 0.5, 0.65, 0.8)
 """The fractions of patches removed that are measured unless others are asked for."""
 
+DEFAULT_METHODS = ("ipcv", "tome", "downsample")
+"""The methods likewise."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -102,8 +105,7 @@ def make_variants(
     Raises:
         ValueError: an unknown method, a ratio out of range, or one that the model cannot take.
     """
-    for ratio in ratios:
-        require_fraction("ratio", ratio)
+    check_ratios(ratios)
     variants = {UNCOMPRESSED: Variant()}
     for method in methods:
         for ratio in ratios:
@@ -111,11 +113,19 @@ def make_variants(
     return variants
 
 
-def check_methods(methods: Sequence[str]) -> None:
-    """Raise `ValueError` for a method that no model knows."""
-    for method in methods:
+def check_methods(methods: Sequence[str] | None) -> Sequence[str]:
+    """The methods, `DEFAULT_METHODS` for none. Raises `ValueError` for one that no model knows."""
+    for method in methods or ():
         for name in method.split("+"):
             require_name("method", name, METHODS)
+    return methods or DEFAULT_METHODS
+
+
+def check_ratios(ratios: Sequence[float] | None) -> Sequence[float]:
+    """The ratios, `RATIOS` for none. Raises `ValueError` for one out of range."""
+    for ratio in ratios or ():
+        require_fraction("ratio", ratio)
+    return ratios or RATIOS
 
 
 def _sum(model: nn.Module, names: Sequence[str], ratio: float) -> Variant:

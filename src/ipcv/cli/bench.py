@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from ipcv.bench.variants import RATIOS, check_methods
-from ipcv.config import require_fraction
+from ipcv.bench.variants import Variant, check_methods, check_ratios
 from ipcv.output import check_writable, write_csv, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ipcv.bench.workload import Workload
 
 Option = typer.Option
 
@@ -63,25 +68,17 @@ def bench(
 
     The images are noise: cost does not depend on what they show.
     """
-    methods, ratios = method or ["ipcv", "tome", "downsample"], ratio or list(RATIOS)
-    check_methods(methods)
-    for value in ratios:
-        require_fraction("ratio", value)
     for path in (json, csv, plot):
         check_writable(path)
     if url is not None or url_baseline is not None:
-        if url is None or url_baseline is None:
-            raise ValueError("comparing servers needs both --url and --url-baseline")
         if model or shape or csv or plot:
             raise ValueError("with --url, servers say what they serve: only --json goes with it")
         _compare_servers(url, url_baseline, prompts, concurrency, json)
         return
+    methods, ratios = check_methods(method), check_ratios(ratio)
 
     # Only now what takes seconds to import or load.
-    from ipcv.bench.cost import measure
-    from ipcv.bench.cost_table import rows, tables
     from ipcv.bench.environment import environment
-    from ipcv.bench.jobs import make_jobs
     from ipcv.bench.subject import load_subject
     from ipcv.bench.variants import make_variants
     from ipcv.bench.workload import Workload
@@ -97,20 +94,11 @@ def bench(
         device=device,
     )
     variants = make_variants(loaded, methods, ratios)
-    measured: list[dict[str, Any]] = []
-    console = Console()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        steps = len(variants) * (repetitions + 1)
-        task = progress.add_task("measuring", total=steps * len(workloads))
-        for workload in workloads:
-            jobs = make_jobs(loaded, variants, workload, new_tokens if language_model else 0)
-            costs = measure(loaded, jobs, repetitions, lambda: progress.advance(task))
-            measured += (own := rows(str(workload), costs))
-            for table in tables(own):
-                console.print(table)
-    content = {"environment": environment(loaded), "rows": measured}
+    measured = _measure(
+        loaded, variants, workloads, repetitions, new_tokens if language_model else 0
+    )
     if json is not None:
-        write_json(json, content)
+        write_json(json, {"environment": environment(loaded), "rows": measured})
     if csv is not None:
         write_csv(csv, measured)
     if plot is not None:
@@ -119,10 +107,40 @@ def bench(
         plot_costs(plot, measured)
 
 
+def _measure(
+    model: nn.Module,
+    variants: Mapping[str, Variant],
+    workloads: Sequence[Workload],
+    repetitions: int,
+    new_tokens: int,
+) -> list[dict[str, Any]]:
+    """Print a table per workload as soon as it is measured; all rows."""
+    from ipcv.bench.cost import measure
+    from ipcv.bench.cost_table import rows, tables
+    from ipcv.bench.jobs import make_jobs
+
+    measured, console = list[dict[str, Any]](), Console()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        steps = len(workloads) * len(variants) * (repetitions + 1)
+        task = progress.add_task("measuring", total=steps)
+        for workload in workloads:
+            jobs = make_jobs(model, variants, workload, new_tokens)
+            costs = measure(model, jobs, repetitions, lambda: progress.advance(task))
+            measured += (own := rows(str(workload), costs))
+            console.print(*tables(own))
+    return measured
+
+
 def _compare_servers(
-    url: str, url_baseline: str, prompts: int, concurrency: int, json: Path | None
+    url: str | None,
+    url_baseline: str | None,
+    prompts: int,
+    concurrency: int,
+    json: Path | None,
 ) -> None:
     """The same questions to two running servers."""
+    if url is None or url_baseline is None:
+        raise ValueError("comparing servers needs both --url and --url-baseline")
     from ipcv.bench.servers import compare_servers, suite_prompts
 
     asked = suite_prompts(prompts + concurrency)  # the first ones warm up

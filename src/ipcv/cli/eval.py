@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from ipcv.bench.variants import RATIOS, Variant, check_methods
-from ipcv.config import require_fraction
+from ipcv.bench.variants import Variant, check_methods, check_ratios
 from ipcv.output import check_writable, write_json
 
 Option = typer.Option
@@ -58,10 +57,7 @@ def evaluate(
     By default the suite: questions about drawn scenes, for the embedded model. With --images,
     no labels are needed: outputs are compared to the uncompressed model's.
     """
-    methods, ratios = method or ["ipcv", "tome", "downsample"], ratio or list(RATIOS)
-    check_methods(methods)
-    for value in ratios:
-        require_fraction("ratio", value)
+    methods, ratios = check_methods(method), check_ratios(ratio)
     for path in (records, json, plot):
         check_writable(path)
     if tasks is not None and (images or records or plot):

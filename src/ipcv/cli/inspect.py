@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ipcv.bench.variants import RATIOS, check_methods
-from ipcv.config import IPCV, require_fraction
+from ipcv.bench.variants import check_methods, check_ratios
+from ipcv.config import IPCV
 from ipcv.media import load_image
 from ipcv.output import check_writable
 
@@ -34,10 +34,7 @@ def inspect(
     device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
 ) -> None:
     """Draw what is kept of an image, which patches rebuild a removed one, and the errors left."""
-    ratios = ratio or list(RATIOS)
-    check_methods([method])
-    for value in ratios:
-        require_fraction("ratio", value)
+    methods, ratios = check_methods([method]), check_ratios(ratio)
     check_writable(output)
     place, picture = _place(patch), load_image(image)
 
@@ -50,7 +47,7 @@ def inspect(
     from ipcv.models import TINY
 
     loaded, processor = load(model or str(TINY), device=device, encoder_alone=True)
-    variants = make_variants(loaded, [method], ratios)
+    variants = make_variants(loaded, methods, ratios)
     del variants[UNCOMPRESSED]
     settings = {name: v.vision for name, v in variants.items() if isinstance(v.vision, IPCV)}
     if not settings:
