@@ -5,6 +5,7 @@ from ipcv.api import CompressionHandle, compress
 from ipcv.config import IPCV
 from ipcv.decoders import DART, FastV, RandomDrop, V2Drop
 from ipcv.presets import Preset, preset
+from ipcv.progressive import Progressive
 
 __version__ = "0.1.0"
 
@@ -14,6 +15,7 @@ __all__ = [
     "CompressionHandle",
     "FastV",
     "Preset",
+    "Progressive",
     "RandomDrop",
     "V2Drop",
     "__version__",

@@ -8,8 +8,6 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
-from ipcv.baselines.merging import MergeEngine
-from ipcv.baselines.tome import ToMe
 from ipcv.config import IPCV
 from ipcv.decoders.checks import check_method
 from ipcv.decoders.engine import DecoderEngine
@@ -19,12 +17,14 @@ from ipcv.encoders.base import EncoderAdapter
 from ipcv.encoders.observer import Observer
 from ipcv.encoders.registry import adapter_for
 from ipcv.engine import Engine
+from ipcv.progressive.engine import ProgressiveEngine
+from ipcv.progressive.run import ProgressiveMethod
 from ipcv.stats import Stats
 
-VisionMethod = IPCV | ToMe
+VisionMethod = IPCV | ProgressiveMethod
 """What the vision encoder can be compressed by."""
 
-Attached = Engine | MergeEngine | DecoderEngine | Observer
+Attached = Engine | ProgressiveEngine | DecoderEngine | Observer
 
 _compressed: WeakSet[nn.Module] = WeakSet()
 
@@ -38,7 +38,7 @@ class CompressionHandle:
 
     def __init__(self, engines: Sequence[Attached], stats: Stats) -> None:
         self._engines, self.stats = engines, stats
-        self._has_vision = any(isinstance(engine, Engine | MergeEngine) for engine in engines)
+        self._has_vision = any(isinstance(engine, Engine | ProgressiveEngine) for engine in engines)
 
     @property
     def kept_indices(self) -> list[Tensor]:
@@ -136,27 +136,30 @@ def compress(
 
 def _vision_engine(
     adapter: EncoderAdapter, vision: VisionMethod, stats: Stats
-) -> Engine | MergeEngine:
+) -> Engine | ProgressiveEngine:
     if isinstance(vision, IPCV):
         check_vision(vision, len(adapter.blocks), adapter.max_patches)
         return Engine(adapter, vision, stats)
     if not adapter.can_merge:
         raise ValueError(
-            f"token merging does not work in a {type(adapter.encoder).__name__}: padding, windows "
-            "and rotary positions with CLS are not supported"
+            f"{type(vision).__name__} does not work in a {type(adapter.encoder).__name__}: "
+            "padding, windows and rotary positions with CLS are not supported"
         )
-    return MergeEngine(adapter, vision, stats)
+    return ProgressiveEngine(adapter, vision, stats)
 
 
 def _language_engines(
-    model: nn.Module, method: LanguageMethod, encoder: Engine | MergeEngine | None, stats: Stats
+    model: nn.Module,
+    method: LanguageMethod,
+    encoder: Engine | ProgressiveEngine | None,
+    stats: Stats,
 ) -> list[Attached]:
     """For the language side; `encoder` is that of the vision side, where there is one."""
     decoder = find_decoder(model)
     check_method(method, decoder)
     if not method.needs_encoder:
         return [DecoderEngine(decoder, method, stats)]
-    if isinstance(encoder, MergeEngine):
+    if isinstance(encoder, ProgressiveEngine):
         raise ValueError(
             f"{type(method).__name__} ranks patches by their attention in the encoder, where ToMe "
             "has merged them: use one of the two"

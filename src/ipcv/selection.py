@@ -13,7 +13,7 @@ from torch import Tensor
 from ipcv import ops
 from ipcv.config import IPCV
 from ipcv.memo import Memo
-from ipcv.reconstruction import RECONSTRUCTORS
+from ipcv.reconstruction import RECONSTRUCTORS, Split
 from ipcv.selectors import SELECTORS
 
 
@@ -132,11 +132,14 @@ class Selection(Memo):
         layout, counts, kept, removed = choice
         kept_lengths = layout.per_item(counts)
         removed_lengths = [n - k for n, k in zip(layout.item_lengths, kept_lengths, strict=True)]
-        states = rows[removed], rows[kept]
-        neighbors = RECONSTRUCTORS[method.reconstruction](
-            *states, removed_lengths, kept_lengths, method.num_neighbors
-        )
-        return cls(*choice, ops.Reconstruction(*states, neighbors))
+
+        def positions() -> tuple[Tensor, Tensor]:
+            places = layout.positions()
+            return places[removed], places[kept]
+
+        split = Split(rows[removed], rows[kept], removed_lengths, kept_lengths, positions)
+        neighbors = RECONSTRUCTORS[method.reconstruction](split, method.num_neighbors)
+        return cls(*choice, ops.Reconstruction(split.removed, split.kept, neighbors))
 
     def merge(self, kept: Tensor, removed: Tensor) -> Tensor:
         """All rows `(N, C)` in their original order."""

@@ -102,8 +102,8 @@ class EncoderCall:
 
 
 @dataclass(frozen=True)
-class MergeCall:
-    """One forward of a vision encoder that merges tokens.
+class ProgressiveCall:
+    """One forward of a vision encoder that takes out tokens block by block.
 
     Attributes:
         item_lengths: rows per image or video.
@@ -130,11 +130,11 @@ class MergeCall:
 
     @property
     def kept_indices(self) -> list[Tensor]:
-        """Raises `RuntimeError`: merging keeps no patch as it is."""
-        raise RuntimeError("token merging keeps no patch as it is: there are no kept indices")
+        """Raises `RuntimeError`: every block has others."""
+        raise RuntimeError("every block goes on with fewer patches: there are no kept indices")
 
 
-VisionCall = EncoderCall | MergeCall
+VisionCall = EncoderCall | ProgressiveCall
 
 
 @dataclass(frozen=True)

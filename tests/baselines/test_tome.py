@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 import ipcv
 from ipcv.baselines import ToMe
-from ipcv.baselines.tome import match, merge
+from ipcv.baselines.tome import merge
 from ipcv.encoders.registry import adapter_for
+from ipcv.progressive.matching import match
 
 
 def plain_match(keys, r, protected):
@@ -138,7 +139,7 @@ def test_equals_plain_loops(name, media, method):
         for item in FAMILIES[name].items(model, [media]):
             for rows in item.segments(0):
                 patches = len(rows) - item.protected
-                r = method.merged_per_block(patches, len(adapter.blocks))
+                r = method.removed_per_block(patches, len(adapter.blocks))
                 expected = plain_tome(
                     name, adapter.blocks, start[rows], rows, r, item.protected, call["arguments"]
                 )
@@ -192,7 +193,7 @@ def test_hidden_states_have_full_length():
 
 def test_what_cannot_merge_says_so():
     for name in sorted(set(FAMILIES) - set(MERGING)):
-        with pytest.raises(ValueError, match="token merging does not work"):
+        with pytest.raises(ValueError, match="ToMe does not work"):
             ipcv.compress(build(name), ToMe())
 
 
@@ -209,9 +210,9 @@ def test_padding_is_refused_and_the_model_stays_usable():
 
 
 def test_schedules():
-    assert ToMe(0.1).merged_per_block(100, 3) == [10, 10, 10]
-    assert ToMe(7).merged_per_block(100, 2) == [7, 7]
-    assert ToMe(0.1, "decreasing").merged_per_block(100, 3) == [20, 10, 0]
+    assert ToMe(0.1).removed_per_block(100, 3) == [10, 10, 10]
+    assert ToMe(7).removed_per_block(100, 2) == [7, 7]
+    assert ToMe(0.1, "decreasing").removed_per_block(100, 3) == [20, 10, 0]
 
 
 @pytest.mark.parametrize("settings", [{"r": -1}, {"r": 1.5}, {"r": True}, {"schedule": "up"}])

@@ -35,8 +35,8 @@ def test_pruning_methods_are_the_preset_with_other_parts():
 def test_equal_ratios_remove_equally_many_tokens():
     assert variant("downsample", 0.75).downsample.factor == 0.5
     merging = variant("tome").vision
-    assert sum(merging.merged_per_block(1000, 4)) == 600
-    assert sum(variant("tome-decreasing").vision.merged_per_block(1000, 4)) == 600
+    assert sum(merging.removed_per_block(1000, 4)) == 600
+    assert sum(variant("tome-decreasing").vision.removed_per_block(1000, 4)) == 600
 
 
 def test_language_methods_and_sums():

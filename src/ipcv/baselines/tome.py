@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ipcv.config import Config, require_integer
+from ipcv.config import require_integer
+from ipcv.progressive.matching import match
+from ipcv.progressive.run import (
+    ProgressiveMethod,
+    Run,
+    Tokens,
+    decreasing,
+    proportional_attention,
+)
 
 Schedule = Literal["constant", "decreasing"]
 
 
 @dataclass(frozen=True)
-class ToMe(Config):
+class ToMe(ProgressiveMethod):
     """Token Merging in every block of the vision encoder (Bolya et al., arXiv 2210.09461).
 
     Between attention and MLP, `r` tokens of each attention segment (image, tile or video frame)
@@ -47,42 +55,50 @@ class ToMe(Config):
         if self.schedule not in get_args(Schedule):
             raise ValueError(f'schedule must be "constant" or "decreasing", got {self.schedule!r}')
 
-    def merged_per_block(self, patches: int, depth: int) -> list[int]:
+    def removed_per_block(self, patches: int, depth: int) -> list[int]:
         """How many of so many patches of a segment each of `depth` blocks merges."""
         r = self.r * patches if isinstance(self.r, float) else self.r
         if self.schedule == "constant":
             return [round(r)] * depth
-        return [round(2 * r * (1 - block / max(1, depth - 1))) for block in range(depth)]
+        return decreasing(r * depth, depth)
+
+    def start(
+        self,
+        lengths: tuple[int, ...],
+        protected: int,
+        rows: Tensor,
+        positions: Callable[[], Tensor],
+    ) -> Run:
+        """All rows as tokens of one patch each."""
+        source = torch.arange(lengths[0], device=rows.device).expand_as(rows)
+        sizes = torch.ones(rows.shape, device=rows.device)
+        return MergingRun(lengths, protected, rows, sizes, source)
 
 
-def match(keys: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
-    """Bipartite soft matching (section 3, "Bipartite Soft Matching").
+@dataclass
+class MergingRun(Run):
+    """Tokens that are means of their patches.
 
-    Every other token is a candidate, and is drawn to the most similar of the others; the `r` most
-    similar candidates are merged.
-
-    Args:
-        keys: `(G, n, D)`, compared by cosine.
-        r: tokens to merge, at most `(n - protected) // 2`.
-        protected: tokens at the start that are not merged, and that nothing is merged into.
-
-    Returns:
-        `kept (G, n - r)`, which tokens stay, and `destination (G, n)`, the place among those into
-        which each token goes; int64.
+    Attributes:
+        source: `(G, lengths[0])` for each row of a segment, the place of its token.
     """
-    keys = F.normalize(keys.float(), dim=-1)
-    patches = keys[:, protected:]
-    similarity = patches[:, ::2] @ patches[:, 1::2].transpose(1, 2)
-    best, counterpart = similarity.max(dim=-1)
-    order = best.argsort(dim=-1, descending=True, stable=True)
-    merged = order[:, :r]
-    stays = torch.ones_like(keys[..., 0], dtype=torch.bool)
-    stays.scatter_(1, protected + 2 * merged, False)
-    kept = (~stays).int().argsort(dim=1, stable=True)[:, : keys.shape[1] - r]
-    destination = stays.cumsum(1) - 1
-    target = protected + 2 * counterpart.gather(1, merged) + 1
-    destination.scatter_(1, protected + 2 * merged, destination.gather(1, target))
-    return kept, destination
+
+    source: Tensor
+
+    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:
+        """Attention for all of them, and then merge `r` of each segment by their keys."""
+        attended = proportional_attention(tokens.query, tokens.key, tokens.value, self.sizes, scale)
+        kept, destination = match(tokens.plain_key.mean(2), r, self.protected)
+        self.rows, self.source = self.rows.gather(1, kept), destination.gather(1, self.source)
+        (states, sizes), (attended, _) = (
+            merge(x, self.sizes, destination, kept.shape[1]) for x in (tokens.states, attended)
+        )
+        self.sizes = sizes
+        return states, attended
+
+    def restore(self, tokens: Tensor) -> Tensor:
+        """A copy of its token for every row."""
+        return tokens.gather(1, self.source[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def merge(states: Tensor, sizes: Tensor, destination: Tensor, length: int) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from ipcv.decoders import LanguageMethod, V2Drop
 from ipcv.encoders.registry import find_encoder
 from ipcv.methods import METHODS as LANGUAGE_METHODS
 from ipcv.presets import preset
+from ipcv.progressive import Progressive
 from ipcv.settings import language_settings
 
 Maker = Callable[[nn.Module, float], "Variant"]
@@ -62,6 +63,10 @@ def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
     return Variant(ToMe(ratio / len(encoder.adapter(module).blocks), schedule))  # type: ignore[arg-type]
 
 
+def _progressive(model: nn.Module, ratio: float) -> Variant:
+    return Variant(Progressive(ratio))
+
+
 def _downsampling(model: nn.Module, ratio: float) -> Variant:
     """As many patches fewer."""
     return Variant(downsample=Downsample(math.sqrt(1 - ratio)))
@@ -82,6 +87,7 @@ VISION_METHODS: dict[str, Maker] = {
     "random-no-ngr": partial(_pruning, RandomPrune, reconstruction="none"),
     "uniform-no-ngr": partial(_pruning, UniformPrune, reconstruction="none"),
     "prune-only": partial(_pruning, PruneOnly),
+    "progressive": _progressive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),
     "downsample": _downsampling,

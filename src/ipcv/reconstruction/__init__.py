@@ -1,21 +1,28 @@
 """How to rebuild removed patches: one rule per file, by the name in `IPCV.reconstruction`."""
 
-from collections.abc import Callable, Sequence
-
-from torch import Tensor
+from collections.abc import Callable
 
 from ipcv.ops import Neighbors
+from ipcv.reconstruction.linear import linear
+from ipcv.reconstruction.local import local
 from ipcv.reconstruction.mean import mean
+from ipcv.reconstruction.nearest import nearest
 from ipcv.reconstruction.none import none
+from ipcv.reconstruction.softmax import softmax
+from ipcv.reconstruction.split import Split
 
-Reconstructor = Callable[[Tensor, Tensor, Sequence[int], Sequence[int], int], Neighbors]
-"""`(removed, kept, removed_lengths, kept_lengths, num_neighbors) -> neighbours`: which kept rows
-`(K, C)` each removed row `(R, C)` follows, and with which weights; lengths are rows per item.
+Reconstructor = Callable[[Split, int], Neighbors]
+"""`(split, num_neighbors) -> neighbours`: which kept rows each removed row follows, and with which
+weights.
 """
 
 RECONSTRUCTORS: dict[str, Reconstructor] = {
     "mean": mean,
+    "nearest": nearest,
+    "softmax": softmax,
+    "local": local,
+    "linear": linear,
     "none": none,
 }
 
-__all__ = ["RECONSTRUCTORS", "Reconstructor"]
+__all__ = ["RECONSTRUCTORS", "Reconstructor", "Split"]

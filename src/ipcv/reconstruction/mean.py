@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor
-
-from ipcv.ops import Neighbors, nearest_neighbors
+from ipcv.ops import Neighbors
+from ipcv.reconstruction.split import Split
 
 
-def mean(
-    removed: Tensor,
-    kept: Tensor,
-    removed_lengths: Sequence[int],
-    kept_lengths: Sequence[int],
-    num_neighbors: int,
-) -> Neighbors:
+def mean(split: Split, num_neighbors: int) -> Neighbors:
     """The plain mean of the nearest kept rows, by Euclidean distance."""
-    return nearest_neighbors(removed, kept, removed_lengths, kept_lengths, num_neighbors)
+    return split.nearest(num_neighbors)

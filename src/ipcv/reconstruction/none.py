@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor
-
 from ipcv.ops import Neighbors
+from ipcv.reconstruction.split import Split
 
 
-def none(
-    removed: Tensor,
-    kept: Tensor,
-    removed_lengths: Sequence[int],
-    kept_lengths: Sequence[int],
-    num_neighbors: int,
-) -> Neighbors:
+def none(split: Split, num_neighbors: int) -> Neighbors:
     """No neighbours: nothing moves a removed row."""
-    return Neighbors(kept.new_zeros(len(removed), 0).long())
+    return Neighbors(split.kept.new_zeros(len(split.removed), 0).long())

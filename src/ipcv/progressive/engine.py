@@ -1,4 +1,4 @@
-"""Token Merging on any encoder, by hooks: merge in every block, copy back after the last."""
+"""Fewer tokens in every block of any encoder, by hooks; all of them again after the last."""
 
 from __future__ import annotations
 
@@ -12,46 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ipcv.arguments import Arguments, bind
-from ipcv.baselines.tome import ToMe, match, merge
 from ipcv.encoders.base import EncoderAdapter, scaling
 from ipcv.hooks import Hooked, Method, states_of, with_states
-from ipcv.stats import MergeCall, Stats
-
-
-@dataclass
-class _Run:
-    """Tokens of `G` consecutive attention segments of equal length.
-
-    Attributes:
-        lengths: tokens of a segment at the input of each block, and at last behind them all.
-        protected: tokens at the start of a segment that are not merged.
-        sizes: `(G, n)` fp32, patches per token.
-        rows: `(G, n)` the input row of each token, whose position it has.
-        source: `(G, lengths[0])` for each input row of a segment, the place of its token.
-    """
-
-    lengths: tuple[int, ...]
-    protected: int
-    sizes: Tensor
-    rows: Tensor
-    source: Tensor
-
-    def merge(self, states: list[Tensor], keys: Tensor, r: int) -> list[Tensor]:
-        """Merge `r` tokens of each segment by their keys `(G, n, D)`; all the states, merged."""
-        kept, destination = match(keys, r, self.protected)
-        self.rows, self.source = self.rows.gather(1, kept), destination.gather(1, self.source)
-        merged = [merge(x, self.sizes, destination, kept.shape[1]) for x in states]
-        self.sizes = merged[0][1]
-        return [means for means, _ in merged]
-
-    def split_off(self, parts: list[Tensor], length: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Of all parts `(N, ...)` this run's first `(G, length, ...)`, and the rest."""
-        count = len(self.sizes) * length
-        own = [part[:count].unflatten(0, (-1, length)) for part in parts]
-        return own, [part[count:] for part in parts]
+from ipcv.progressive.run import ProgressiveMethod, Run, Tokens
+from ipcv.stats import ProgressiveCall, Stats
 
 
 @dataclass
@@ -63,22 +29,23 @@ class _Call:
         full_outputs: blocks whose output must have all rows.
         runs: the tokens, in order; empty before the first block.
         carried: the tokens `(N', C)`, where the next block's input is full length instead.
-        attended: `(N', heads * D)`, the running block's attention for the merged tokens.
+        attended: `(N', heads * D)`, the running block's attention for the tokens that go on.
     """
 
     context: Any
     full_outputs: set[int]
-    runs: list[_Run] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
     carried: Tensor | None = None
     attended: Tensor | None = None
 
 
-class MergeEngine(Hooked[_Call]):
-    """Merges tokens in one encoder. State is per call and per thread.
+class ProgressiveEngine(Hooked[_Call]):
+    """Takes tokens out of one encoder, block by block. State is per call and per thread.
 
     A block wants one input, which it norms, attends and adds the result to. Here the keys that
-    decide what is merged must be known first, so attention runs ahead of the block, on all tokens.
-    As merging is linear, the block's input can then be merged before the sum instead of after.
+    decide which tokens go on must be known first, so attention runs ahead of the block, with all
+    tokens. As all that happens to tokens is linear, it can happen to the block's input before the
+    sum instead of after.
 
     Args:
         adapter: the vision encoder; must be one that `can_merge`.
@@ -86,7 +53,7 @@ class MergeEngine(Hooked[_Call]):
         stats: receives one record per encoder call.
     """
 
-    def __init__(self, adapter: EncoderAdapter, method: ToMe, stats: Stats) -> None:
+    def __init__(self, adapter: EncoderAdapter, method: ProgressiveMethod, stats: Stats) -> None:
         super().__init__()
         self.adapter, self.method, self.stats = adapter, method, stats
         self._last = len(adapter.blocks) - 1
@@ -110,22 +77,21 @@ class MergeEngine(Hooked[_Call]):
         hidden_states: Tensor = arguments["hidden_states"]
         layout = self.adapter.layout(call.context, hidden_states)
         if layout.padding is not None:
-            raise ValueError("token merging does not work with padding: pass images of equal size")
+            name = type(self.method).__name__
+            raise ValueError(f"{name} does not work with padding: pass images of equal size")
         segments, first, device = self.adapter.segment_lengths(arguments), 0, hidden_states.device
         for length, equal in groupby(segments):
             shape = len(list(equal)), length
             rows = first + torch.arange(shape[0] * length, device=device).view(shape)
-            source = torch.arange(length, device=device).expand(shape)
-            sizes = torch.ones(shape, device=device)
             lengths = self._lengths(length, layout.protected)
-            call.runs.append(_Run(lengths, layout.protected, sizes, rows, source))
+            call.runs.append(self.method.start(lengths, layout.protected, rows, layout.positions))
             first += rows.numel()
-        tokens = [run.lengths for run in call.runs for _ in range(len(run.sizes))]
-        self.stats.add(MergeCall(layout.item_lengths, tuple(tokens), layout.protected))
+        tokens = [run.lengths for run in call.runs for _ in range(len(run.rows))]
+        self.stats.add(ProgressiveCall(layout.item_lengths, tuple(tokens), layout.protected))
 
     def _lengths(self, length: int, protected: int) -> tuple[int, ...]:
         lengths = [length]
-        for r in self.method.merged_per_block(length - protected, self._last + 1):
+        for r in self.method.removed_per_block(length - protected, self._last + 1):
             lengths.append(lengths[-1] - min(r, (lengths[-1] - protected) // 2))
         return tuple(lengths)
 
@@ -144,28 +110,27 @@ class MergeEngine(Hooked[_Call]):
             hidden_states = arguments.pop("hidden_states")
             states = self.adapter.rows(hidden_states) if call.carried is None else call.carried
             call.carried = None
-            merged, call.attended = self._attend(call.runs, index, states, arguments)
-            output = original(self.adapter.like(merged, hidden_states), **arguments)
+            inputs, call.attended = self._attend(call.runs, index, states, arguments)
+            output = original(self.adapter.like(inputs, hidden_states), **arguments)
             return self._full_length(call, index, output) if index in call.full_outputs else output
 
         return forward
 
     def _attend(
-        self, runs: list[_Run], index: int, states: Tensor, arguments: Arguments
+        self, runs: list[Run], index: int, states: Tensor, arguments: Arguments
     ) -> tuple[Tensor, Tensor]:
-        """The block's input `(N', C)` and attention `(N', heads * D)`, for the merged tokens."""
+        """The block's input `(N', C)` and attention `(N', heads * D)`, of the tokens that go on."""
         block = self.adapter.blocks[index]
         attention, normed = self.adapter.attention(block), self.adapter.norm(block)(states)
         rows = torch.cat([run.rows.flatten() for run in runs])
-        parts = [states, *self.adapter.heads(attention, normed, arguments, rows)]
-        merged = []
+        parts = [states, normed, *self.adapter.heads(attention, normed, arguments, rows)]
+        pairs = []
         for run in runs:
             before, after = run.lengths[index : index + 2]
-            (inputs, *qkv, keys), parts = run.split_off(parts, before)
-            attended = _proportional_attention(qkv, run.sizes, scaling(attention))
-            pair = run.merge([inputs, attended], keys.mean(2), before - after)
-            merged.append([x.flatten(0, 1) for x in pair])
-        inputs, attended = (torch.cat(parts) for parts in zip(*merged, strict=True))
+            tokens, parts = run.split_off(parts, before)
+            pair = run.shrink(Tokens(*tokens), before - after, scaling(attention))
+            pairs.append([x.flatten(0, 1) for x in pair])
+        inputs, attended = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         return inputs, attended
 
     def _attention(self, attention: nn.Module, original: Method) -> Method:
@@ -181,23 +146,11 @@ class MergeEngine(Hooked[_Call]):
         return forward
 
     def _full_length(self, call: _Call, index: int, output: Any) -> Any:
-        """The block's output with a copy of its token for every row."""
+        """The block's output with a state for every row."""
         states = states_of(output)
         call.carried = self.adapter.rows(states)
         parts, full = [call.carried], []
         for run in call.runs:
             (tokens,), parts = run.split_off(parts, run.lengths[index + 1])
-            source = run.source[..., None].expand(-1, -1, tokens.shape[-1])
-            full.append(tokens.gather(1, source).flatten(0, 1))
+            full.append(run.restore(tokens).flatten(0, 1))
         return with_states(output, self.adapter.like(torch.cat(full), states))
-
-
-def _proportional_attention(qkv: list[Tensor], sizes: Tensor, scale: float) -> Tensor:
-    """Attention in which a token counts as often as it has patches (section 3, eq. 1).
-
-    `(G, n, heads, D)` each and sizes `(G, n)` -> `(G, n, heads * D)`.
-    """
-    query, key, value = (x.transpose(1, 2) for x in qkv)
-    bias = sizes.log().to(query.dtype)[:, None, None]
-    attended = F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
-    return attended.transpose(1, 2).flatten(2)

@@ -1,0 +1,147 @@
+"""IPCV in many small steps: prune in every block what has a twin, rebuild all at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ipcv import ops
+from ipcv.config import require_fraction, require_name
+from ipcv.progressive.matching import match
+from ipcv.progressive.run import (
+    ProgressiveMethod,
+    Run,
+    Tokens,
+    decreasing,
+    proportional_attention,
+)
+from ipcv.reconstruction import RECONSTRUCTORS, Split
+
+
+@dataclass(frozen=True)
+class Progressive(ProgressiveMethod):
+    """Prune a few patches in every block, and rebuild them in reverse order after the last.
+
+    The patches that go are not those that changed least, but those with the most similar
+    counterpart: by bipartite soft matching, as in Token Merging (Bolya et al., arXiv 2210.09461),
+    and the mean of two cosines, of keys and of normed features. In the block that removes it a
+    patch still serves as key and value (the paper's Attention Stabilization); from then on its
+    counterpart counts for both in attention. Unlike in Token Merging it is not averaged with that.
+    It is rebuilt as in the paper, by what it was plus the change of its nearest kept patches.
+    Removal is fastest in the first block, and decreases to none in the last.
+
+    Attributes:
+        reduction_ratio: fraction of the patches of each attention segment (image, tile or video
+            frame) that is gone behind the last block, in [0, 1). No block removes more than half.
+        num_neighbors: number `k` of kept patches that rebuild a removed one.
+        reconstruction: name of the rule for that, in `ipcv.reconstruction`.
+
+    Raises:
+        ValueError: a setting is out of range or of the wrong type.
+    """
+
+    reduction_ratio: float = 0.8
+    num_neighbors: int = 5
+    reconstruction: str = "linear"
+
+    def __post_init__(self) -> None:
+        require_fraction("reduction_ratio", self.reduction_ratio)
+        self._require_integer("num_neighbors", minimum=1)
+        require_name("reconstruction", self.reconstruction, RECONSTRUCTORS)
+
+    def removed_per_block(self, patches: int, depth: int) -> list[int]:
+        """How many of so many patches of a segment each of `depth` blocks removes."""
+        return decreasing(self.reduction_ratio * patches, depth)
+
+    def start(
+        self,
+        lengths: tuple[int, ...],
+        protected: int,
+        rows: Tensor,
+        positions: Callable[[], Tensor],
+    ) -> Run:
+        """All rows."""
+        sizes = torch.ones(rows.shape, device=rows.device)
+        return PruningRun(lengths, protected, rows, sizes, self, positions)
+
+
+@dataclass
+class _Step:
+    """What one block removed: `(K,)`, `(R,)` places among its `(G * n)` tokens, ascending."""
+
+    kept: Tensor
+    removed: Tensor
+    rebuild: ops.Reconstruction
+
+
+@dataclass
+class PruningRun(Run):
+    """Tokens that are patches as they are.
+
+    Attributes:
+        method: the settings.
+        positions: gives `(N, 3)`: frame or tile, row and column of every row.
+        steps: what was removed so far.
+    """
+
+    method: Progressive
+    positions: Callable[[], Tensor]
+    steps: list[_Step] = field(default_factory=list)
+
+    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:
+        """Only those that go on ask; all serve as keys and values."""
+        states, query, sizes = tokens.states, tokens.query, self.sizes
+        if r:
+            kept, destination = match(_features(tokens), r, self.protected)
+            self._remember(tokens, kept)
+            states, query = (_rows(x, kept) for x in (states, query))
+            self.rows = self.rows.gather(1, kept)
+            self.sizes = torch.zeros_like(sizes[:, : kept.shape[1]])
+            self.sizes.scatter_add_(1, destination, sizes)
+        return states, proportional_attention(query, tokens.key, tokens.value, sizes, scale)
+
+    def _remember(self, tokens: Tokens, kept: Tensor) -> None:
+        """How to rebuild the others."""
+        groups, length = self.rows.shape
+        width = kept.shape[1]
+        goes = torch.ones_like(self.rows).scatter_(1, kept, 0)
+        removed = goes.argsort(dim=1, descending=True, stable=True)[:, : length - width]
+        first = torch.arange(groups, device=kept.device)[:, None] * length
+        go, stay = (removed + first).flatten(), (kept + first).flatten()
+        rows, normed, states = (
+            x.flatten(0, 1) for x in (self.rows[..., None], tokens.normed, tokens.states)
+        )
+
+        def positions() -> tuple[Tensor, Tensor]:
+            places = self.positions()
+            return places[rows[go, 0]], places[rows[stay, 0]]
+
+        lengths = [length - width] * groups, [width] * groups
+        split = Split(normed[go], normed[stay], *lengths, positions)
+        neighbors = RECONSTRUCTORS[self.method.reconstruction](split, self.method.num_neighbors)
+        rebuild = ops.Reconstruction(states[go], states[stay], neighbors)
+        self.steps.append(_Step(stay, go, rebuild))
+
+    def restore(self, tokens: Tensor) -> Tensor:
+        """Undo the removals, the last one first."""
+        rows = tokens.flatten(0, 1)
+        for step in reversed(self.steps):
+            rows = ops.merge_rows(rows, step.rebuild(rows), step.kept, step.removed)
+        return rows.view(len(tokens), -1, rows.shape[1])
+
+
+def _features(tokens: Tokens) -> Tensor:
+    """`(G, n, D)`, whose cosine is the mean of those of keys and of normed features."""
+    parts = tokens.plain_key.mean(2), tokens.normed
+    return torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
+
+
+def _rows(values: Tensor, places: Tensor) -> Tensor:
+    """Of `(G, n, ...)` those at `(G, k)`."""
+    index = places.view(*places.shape, *[1] * (values.dim() - 2))
+    chosen: Tensor = values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+    return chosen
