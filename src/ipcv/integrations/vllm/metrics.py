@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter
 
-from ipcv.stats import EncoderCall, MergeCall, Stats
+from ipcv.stats import Stats, VisionCall
 
 PATCHES = Counter("ipcv:encoder_patches", "Patches that entered the vision encoder.")
 KEPT = Counter("ipcv:encoder_patches_kept", "Patches that went through all its blocks.")
@@ -13,7 +13,7 @@ KEPT = Counter("ipcv:encoder_patches_kept", "Patches that went through all its b
 class Counters(Stats):
     """Counts in place of remembering: a server runs for months."""
 
-    def add(self, call: EncoderCall | MergeCall) -> None:
+    def add(self, call: VisionCall) -> None:
         """Count the patches of an encoder call, which the host knows."""
         PATCHES.inc(sum(item.patches for item in call.items))
         KEPT.inc(sum(item.kept for item in call.items))
@@ -22,5 +22,5 @@ class Counters(Stats):
 class Uncounted(Stats):
     """For all but the first of several ranks that encode the same."""
 
-    def add(self, call: EncoderCall | MergeCall) -> None:
+    def add(self, call: VisionCall) -> None:
         """Leave it to the first rank."""
