@@ -5,6 +5,7 @@ from ipcv.api import CompressionHandle, compress
 from ipcv.config import IPCV
 from ipcv.decoders import DART, FastV, RandomDrop, V2Drop
 from ipcv.presets import Preset, preset
+from ipcv.settings_file import load, save
 
 __version__ = "0.1.0"
 
@@ -19,5 +20,7 @@ __all__ = [
     "__version__",
     "baselines",
     "compress",
+    "load",
     "preset",
+    "save",
 ]

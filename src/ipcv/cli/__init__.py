@@ -12,6 +12,7 @@ from ipcv.cli.eval import evaluate
 from ipcv.cli.inspect import inspect
 from ipcv.cli.models import models
 from ipcv.cli.run import run
+from ipcv.cli.tune import tune
 from ipcv.cli.version import version
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(bench)
 app.command("eval")(evaluate)
+app.command()(tune)
 app.command()(inspect)
 app.command()(models)
 app.command()(version)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from ipcv.bench.variants import RATIOS, check_methods
+from ipcv.bench.variants import RATIOS, check_methods, saved_variant
 from ipcv.config import require_fraction
 from ipcv.output import check_writable, write_csv, write_json
 
@@ -40,6 +40,9 @@ def bench(
         list[float] | None,
         Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
     ] = None,
+    settings: Annotated[
+        Path | None, Option(help='What ipcv tune wrote, as another variant, "tuned".')
+    ] = None,
     size: Annotated[
         list[int] | None, Option(help="Pixels per side. Repeatable.", show_default="448")
     ] = None,
@@ -64,6 +67,8 @@ def bench(
     for path in (json, csv, plot):
         check_writable(path)
 
+    saved = saved_variant(settings)
+
     # Only now what takes seconds to import or load.
     from ipcv.bench.cost import measure
     from ipcv.bench.cost_table import rows, tables
@@ -83,7 +88,7 @@ def bench(
         dtype=dtype,
         device=device,
     )
-    variants = make_variants(loaded, methods, ratios)
+    variants = make_variants(loaded, methods, ratios) | saved
     measured: list[dict[str, Any]] = []
     console = Console()
     with Progress(console=Console(stderr=True), transient=True) as progress:
