@@ -25,6 +25,7 @@ def kept_patches() -> tuple[Image.Image, str, float]:
     media = [Media((Image.open(EXAMPLE).convert("RGB"),))]
     inputs = build_inputs(model, processor, media, EXAMPLE_QUESTION)
     vision = ipcv.preset(model).vision
+    assert isinstance(vision, ipcv.IPCV)
     with torch.inference_mode(), ipcv.compress(model, vision) as handle:
         output = model.generate(**inputs)
     answer = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

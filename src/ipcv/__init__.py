@@ -6,6 +6,7 @@ from ipcv.config import IPCV
 from ipcv.decoders import DART, FastV, RandomDrop, V2Drop
 from ipcv.presets import Preset, preset
 from ipcv.progressive import Progressive
+from ipcv.settings_file import load, save
 
 __version__ = "0.1.0"
 
@@ -21,5 +22,7 @@ __all__ = [
     "__version__",
     "baselines",
     "compress",
+    "load",
     "preset",
+    "save",
 ]

@@ -7,28 +7,51 @@ from typing import NamedTuple
 
 from torch import nn
 
+from ipcv.api import VisionMethod
 from ipcv.config import IPCV
 from ipcv.decoders.dart import DART
 from ipcv.decoders.fastv import FastV
 from ipcv.decoders.method import LanguageMethod
 from ipcv.decoders.registry import MODEL_TYPES, find_decoder
+from ipcv.encoders.base import EncoderAdapter
 from ipcv.encoders.packed import PackedEncoder
 from ipcv.encoders.registry import Encoder, family_of, find_encoder
 
 
 class Preset(NamedTuple):
-    """Settings for both sides of a model, as `compress` takes them; a side can be `None`."""
+    """Settings for both sides of a model, as `compress` takes them; `language` can be `None`."""
 
-    vision: IPCV
+    vision: VisionMethod
     language: LanguageMethod | None = None
 
 
-def preset(model: nn.Module | str) -> Preset:
-    """The published settings for a model, scaled to the depth of its encoder and language model.
+class Shape(NamedTuple):
+    """What tells an encoder that settings were tuned on: its class, channels and blocks."""
+
+    class_name: str
+    width: int
+    depth: int
+
+
+class Tuned(NamedTuple):
+    """Settings that `ipcv tune` found, and its file, in the repository, that says how good."""
+
+    vision: IPCV
+    evidence: str
+
+
+TUNED: dict[Shape, Tuned] = {}
+"""Per shape of encoder, what is better than the published settings on held-out images."""
+
+
+def preset(model: nn.Module | str, *, published: bool = False) -> Preset:
+    """The settings for a model: tuned ones where its encoder's shape is in `TUNED`.
 
     Args:
         model: a model, or a `model_type` such as "qwen2_vl" for the published depth.
+        published: whether to pass over tuned settings.
 
+    Other models get the published settings, scaled to the depth of encoder and language model.
     Scaling keeps the *fractions of the depth*: for an encoder of `depth` blocks, `prune_layer` and
     `stabilization_layers` are the published ones times `depth / published depth`, rounded, and
     `prune_layer` at least 2: what block 0 alone changes tells much less about which patches matter
@@ -48,8 +71,10 @@ def preset(model: nn.Module | str) -> Preset:
         language = _language(family.encoders[0]) if model in MODEL_TYPES else None
         return Preset(family.settings, language)
     encoder, module = find_encoder(model)
-    depth = len(encoder.adapter(module).blocks)
-    return Preset(scaled_vision(encoder, depth), _scaled_language(model, encoder))
+    adapter = encoder.adapter(module)
+    tuned = None if published else TUNED.get(_shape(encoder, adapter))
+    vision = tuned.vision if tuned else scaled_vision(encoder, len(adapter.blocks))
+    return Preset(vision, _scaled_language(model, encoder))
 
 
 def scaled_vision(encoder: Encoder, depth: int) -> IPCV:
@@ -61,6 +86,11 @@ def scaled_vision(encoder: Encoder, depth: int) -> IPCV:
         prune_layer=min(depth - 1, max(2, round(published.prune_layer * scale))),
         stabilization_layers=round(published.stabilization_layers * scale),
     )
+
+
+def _shape(encoder: Encoder, adapter: EncoderAdapter) -> Shape:
+    width = adapter.norm(adapter.blocks[0]).weight.shape[0]  # type: ignore[index]
+    return Shape(encoder.class_name, int(width), len(adapter.blocks))
 
 
 def _language(encoder: Encoder) -> LanguageMethod:

@@ -7,16 +7,22 @@ from typing import Any
 
 from torch import nn
 
+from ipcv.api import VisionMethod
 from ipcv.config import IPCV
 from ipcv.decoders import LanguageMethod
 from ipcv.decoders.registry import find_decoder
 from ipcv.methods import METHODS
-from ipcv.presets import preset
+from ipcv.presets import Preset, preset
 
 
-def check_settings(vision: Mapping[str, Any], language: str, options: Mapping[str, Any]) -> None:
+def check_settings(
+    vision: Mapping[str, Any],
+    language: str,
+    options: Mapping[str, Any],
+    saved: Preset | None = None,
+) -> None:
     """Raise `ValueError` for what no model could take, before one is loaded."""
-    IPCV.from_dict(vision)
+    _changed(IPCV() if saved is None else saved.vision, vision)
     if language == "none":
         if options:
             raise ValueError("a setting of the language side needs a method: dart, for instance")
@@ -26,23 +32,31 @@ def check_settings(vision: Mapping[str, Any], language: str, options: Mapping[st
         METHODS[language].from_dict(options)
 
 
-def vision_settings(model: nn.Module, given: Mapping[str, Any]) -> IPCV:
-    """What is given, and the rest from the model's preset."""
-    return IPCV.from_dict(preset(model).vision.to_dict() | dict(given))
+def vision_settings(
+    model: nn.Module, given: Mapping[str, Any], saved: Preset | None = None
+) -> VisionMethod:
+    """What is given, and the rest as saved, or from the model's preset."""
+    return _changed((saved or preset(model)).vision, given)
 
 
 def language_settings(
-    model: nn.Module, name: str, options: Mapping[str, Any]
+    model: nn.Module, name: str, options: Mapping[str, Any], saved: Preset | None = None
 ) -> LanguageMethod | None:
     """The method of that name for a model: its preset, or its defaults scaled to the depth.
+
+    For "none" the saved one.
 
     Raises:
         ValueError: the model's language side is not supported.
     """
     if name == "none":
-        return None
+        return saved.language if saved else None
     decoder, method = find_decoder(model), METHODS[name]
     settings: LanguageMethod | None = preset(model).language
     if settings is None or type(settings) is not method:
         settings = method().scaled(len(decoder.layers), decoder.first_prunable)
     return method.from_dict(settings.to_dict() | dict(options))
+
+
+def _changed(vision: VisionMethod, given: Mapping[str, Any]) -> VisionMethod:
+    return type(vision).from_dict(vision.to_dict() | dict(given))

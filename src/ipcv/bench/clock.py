@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ipcv.arguments import Arguments
+from ipcv.arguments import Arguments, bind
 
 
 def milliseconds() -> float:
@@ -36,11 +37,12 @@ def metered(module: nn.Module, read: Callable[[], float] = milliseconds) -> Iter
 
 @contextmanager
 def recording(module: nn.Module) -> Iterator[list[Arguments]]:
-    """The keyword arguments of every call of `module`."""
+    """The arguments of every call of `module`, by name."""
     calls: list[Arguments] = []
+    signature = inspect.signature(module.forward)
 
     def record(_: Any, args: Any, kwargs: Arguments) -> None:
-        calls.append(kwargs)
+        calls.append(bind(signature, args, kwargs))
 
     hook = module.register_forward_pre_hook(record, with_kwargs=True)
     try:

@@ -13,7 +13,7 @@ from PIL.Image import Image
 from rich.console import RenderableType
 from torch import nn
 
-from ipcv.bench.fidelity import evaluate_images, find_images
+from ipcv.bench.fidelity import Observe, evaluate_images, find_images
 from ipcv.bench.intervals import Estimate
 from ipcv.bench.observe import PROMPT, observer
 from ipcv.bench.quality import Quality, at_equal_time, qualities
@@ -176,28 +176,56 @@ class Fidelity(Evaluation):
         kept = Records(records, run)
         observe = observer(model, processor, self.prompt, self.new_tokens, self.side)
         evaluate_images(self.images, variants, observe, kept, on_step)
-        broken = {row["image"]: row["error"] for row in kept.rows if "error" in row}
-        seen = dict.fromkeys(row["image"] for row in kept.rows if row["image"] not in broken)
-        images = [load_image(self.images / name) for name in list(seen)[:UNITS]]
+        return fidelity_report(self.images, kept.rows, variants, observe, on_step)
 
-        def encoder_ms(image: Image, variant: Variant) -> float:
-            return observe(image, variant).encoder_ms
 
-        times = relative_times(images, variants, encoder_ms, on_step) if images else {}
-        rows = _of(kept.rows, variants)
-        found = qualities(rows, "image", "cosine", times)
-        worst = worst_images(rows)
-        notes = [f"worst of {variant}: {', '.join(images)}" for variant, images in worst.items()]
-        notes += [f"skipped {image}: {error}" for image, error in broken.items()]
-        if broken:
-            notes.append(f"{len(broken)} of {len(seen) + len(broken)} images skipped")
-        return Report(
-            "cosine of visual tokens to uncompressed",
-            fidelity_summary(rows, found),
-            found,
-            notes,
-            {"images": len(seen), "skipped": broken, "worst": worst},
-        )
+SCORES = {
+    "cosine": "cosine of visual tokens to uncompressed",
+    "agreement": "agreement with uncompressed on the next token, exp(-KL)",
+}
+"""What fidelity is measured by: what `compare` calls it, and people."""
+
+
+def fidelity_report(
+    folder: Path,
+    rows: Sequence[Row],
+    variants: Mapping[str, Variant],
+    observe: Observe,
+    on_step: Callable[[], None],
+    score: str = "cosine",
+) -> Report:
+    """What the rows of `evaluate_images` say, and the variants' times, which it measures.
+
+    Args:
+        folder: of the images.
+        rows: of these variants and images, or more variants.
+        variants: by name, "uncompressed" among them.
+        observe: shows an image to the model run as a variant.
+        on_step: called `REPETITIONS + 1` times.
+        score: one of `SCORES`.
+    """
+    broken = {row["image"]: row["error"] for row in rows if "error" in row}
+    seen = dict.fromkeys(row["image"] for row in rows if row["image"] not in broken)
+    images = [load_image(folder / name) for name in list(seen)[:UNITS]]
+
+    def encoder_ms(image: Image, variant: Variant) -> float:
+        return observe(image, variant).encoder_ms
+
+    times = relative_times(images, variants, encoder_ms, on_step) if images else {}
+    rows = _of(rows, variants)
+    found = qualities(rows, "image", score, times)
+    worst = worst_images(rows)
+    notes = [f"worst of {variant}: {', '.join(images)}" for variant, images in worst.items()]
+    notes += [f"skipped {image}: {error}" for image, error in broken.items()]
+    if broken:
+        notes.append(f"{len(broken)} of {len(seen) + len(broken)} images skipped")
+    return Report(
+        SCORES[score],
+        fidelity_summary(rows, found),
+        found,
+        notes,
+        {"images": len(seen), "skipped": broken, "worst": worst},
+    )
 
 
 def _of(rows: Sequence[Row], variants: Mapping[str, Variant]) -> list[Row]:

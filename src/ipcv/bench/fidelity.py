@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,7 @@ def evaluate_images(
     observe: Observe,
     records: Records,
     on_step: Callable[[], None] = lambda: None,
+    images: Sequence[Path] | None = None,
 ) -> None:
     """Add a row per image and variant to the records, for those that they lack.
 
@@ -69,9 +71,10 @@ def evaluate_images(
         observe: shows an image to the model run as a variant.
         records: where rows go.
         on_step: called after each image.
+        images: those in the folder to show; all by default.
     """
     broken = {row["image"] for row in records.rows if "error" in row}
-    for path in find_images(folder):
+    for path in find_images(folder) if images is None else images:
         name = path.relative_to(folder).as_posix()
         missing = records.missing("image", name, variants)
         if missing and name not in broken:
@@ -104,8 +107,9 @@ def compare(seen: Observation, reference: Observation) -> dict[str, Any]:
     Visual tokens: mean `cosine` similarity and `relative_error`, the norm of the difference over
     the norm of the reference. Tokens on a smaller grid, of a downsampled image, are interpolated
     to the reference's bilinearly first. With a language model: `kl`, the divergence of the next
-    token's distribution from the reference's in nats, `same_token` (its most likely one) and
-    `same_answer`. Without a common grid, the first two are `None`.
+    token's distribution from the reference's in nats, `agreement`, which is `exp(-kl)`,
+    `same_token` (its most likely one) and `same_answer`. Without a common grid, the first two are
+    `None`.
     """
     row: dict[str, Any] = {"cosine": None, "relative_error": None}
     tokens = _on_grid(seen, reference)
@@ -116,6 +120,7 @@ def compare(seen: Observation, reference: Observation) -> dict[str, Any]:
     if seen.logits is not None and reference.logits is not None:
         log_p, log_q = (x.logits.log_softmax(-1) for x in (reference, seen))  # type: ignore[union-attr]
         row["kl"] = float(F.kl_div(log_q, log_p, reduction="sum", log_target=True))
+        row["agreement"] = math.exp(-row["kl"])
         row["same_token"] = bool(log_p.argmax() == log_q.argmax())
         row["same_answer"] = seen.answer == reference.answer
     return row

@@ -65,7 +65,7 @@ def _quality(results: Sequence[Any], time: float) -> Quality:
 
 
 def at_equal_time(
-    found: dict[str, Quality], times: Sequence[float]
+    found: Mapping[str, Quality], times: Sequence[float], baseline: str = BASELINE
 ) -> dict[str, list[tuple[Estimate, Estimate | None] | None]]:
     """Per method and time its quality, and by how much that is above the baseline's.
 
@@ -75,26 +75,27 @@ def at_equal_time(
     Args:
         found: per variant.
         times: encoder time relative to uncompressed.
+        baseline: a method.
     """
     methods = dict.fromkeys(method_of(name) for name in found if name != UNCOMPRESSED)
     weights = found[UNCOMPRESSED].weights.tolist()
     result: dict[str, list[tuple[Estimate, Estimate | None] | None]] = {m: [] for m in methods}
     for time in times:
         scores = {method: _interpolated(found, method, time) for method in methods}
-        baseline = scores.get(BASELINE)
+        rival = scores.get(baseline)
         for method, own in scores.items():
             if own is None:
                 result[method].append(None)
                 continue
             gain = None
-            if baseline is not None and method != BASELINE:
-                gain = mean((own - baseline).tolist(), weights)
+            if rival is not None and method != baseline:
+                gain = mean((own - rival).tolist(), weights)
             result[method].append((mean(own.tolist(), weights), gain))
     return result
 
 
 def _interpolated(
-    found: dict[str, Quality], method: str, time: float
+    found: Mapping[str, Quality], method: str, time: float
 ) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     """`(units,)` scores of the method at that time."""
     curve = [q for name, q in found.items() if method_of(name) == method]

@@ -59,5 +59,5 @@ class Records:
 
     def missing(self, unit: str, value: Any, variants: Iterable[str]) -> list[str]:
         """The variants without a row in which `unit` is `value`."""
-        done = {row.get("variant") for row in self.rows if row[unit] == value}
+        done = {row.get("variant") for row in self.rows if row.get(unit) == value}
         return [name for name in variants if name not in done]

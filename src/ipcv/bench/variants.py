@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -21,9 +22,10 @@ from ipcv.methods import METHODS as LANGUAGE_METHODS
 from ipcv.presets import preset
 from ipcv.progressive import Progressive
 from ipcv.settings import language_settings
+from ipcv.settings_file import load
 
 Maker = Callable[[nn.Module, float], "Variant"]
-UNCOMPRESSED = "uncompressed"
+UNCOMPRESSED, TUNED = "uncompressed", "tuned"
 RATIOS = (0.35, 0.5, 0.65, 0.8)
 """The fractions of patches removed that are measured unless others are asked for."""
 
@@ -46,9 +48,15 @@ class Variant:
         return compress(model, self.vision, self.language)
 
 
+def _preset(model: nn.Module, ratio: float) -> Variant:
+    """The preset, tuned or not."""
+    vision = preset(model).vision
+    return Variant(type(vision).from_dict(vision.to_dict() | {"reduction_ratio": ratio}))
+
+
 def _pruning(method: type[IPCV], model: nn.Module, ratio: float, **parts: Any) -> Variant:
-    """The preset, with what makes the method another one."""
-    published, rival = preset(model).vision.to_dict(), method()
+    """The published settings, with what makes the method another one."""
+    published, rival = preset(model, published=True).vision.to_dict(), method()
     own = {
         name: getattr(rival, name)
         for name in published
@@ -81,7 +89,8 @@ def _language(name: str, model: nn.Module, ratio: float) -> Variant:
 
 
 VISION_METHODS: dict[str, Maker] = {
-    "ipcv": partial(_pruning, IPCV),
+    "ipcv": _preset,
+    "published": partial(_pruning, IPCV),
     "random": partial(_pruning, RandomPrune),
     "uniform": partial(_pruning, UniformPrune),
     "random-no-ngr": partial(_pruning, RandomPrune, reconstruction="none"),
@@ -117,6 +126,11 @@ def make_variants(
         for ratio in ratios:
             variants[f"{method} {ratio:g}"] = _sum(model, method.split("+"), ratio)
     return variants
+
+
+def saved_variant(path: Path | None) -> dict[str, Variant]:
+    """What a file of settings holds, by the name "tuned". Raises `ValueError` where it is none."""
+    return {} if path is None else {TUNED: Variant(*load(path))}
 
 
 def check_methods(methods: Sequence[str] | None) -> Sequence[str]:

@@ -13,6 +13,7 @@ from ipcv.cli.inspect import inspect
 from ipcv.cli.models import models
 from ipcv.cli.run import run
 from ipcv.cli.serve import serve
+from ipcv.cli.tune import tune
 from ipcv.cli.version import version
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(bench)
 app.command("eval")(evaluate)
+app.command()(tune)
 app.command()(inspect)
 app.command()(serve)
 app.command()(models)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from ipcv.bench.variants import Variant, check_methods, check_ratios
+from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
 from ipcv.output import check_writable, write_csv, write_json
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ def bench(
         list[float] | None,
         Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
     ] = None,
+    settings: Annotated[
+        Path | None, Option(help='What ipcv tune wrote, as another variant, "tuned".')
+    ] = None,
     size: Annotated[
         list[int] | None, Option(help="Pixels per side. Repeatable.", show_default="448")
     ] = None,
@@ -77,6 +80,8 @@ def bench(
         return
     methods, ratios = check_methods(method), check_ratios(ratio)
 
+    saved = saved_variant(settings)
+
     # Only now what takes seconds to import or load.
     from ipcv.bench.environment import environment
     from ipcv.bench.subject import load_subject
@@ -93,7 +98,7 @@ def bench(
         dtype=dtype,
         device=device,
     )
-    variants = make_variants(loaded, methods, ratios)
+    variants = make_variants(loaded, methods, ratios) | saved
     measured = _measure(
         loaded, variants, workloads, repetitions, new_tokens if language_model else 0
     )

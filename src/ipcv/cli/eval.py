@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from ipcv.bench.variants import Variant, check_methods, check_ratios
+from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
 from ipcv.output import check_writable, write_json
 
 Option = typer.Option
@@ -39,6 +39,9 @@ def evaluate(
         list[float] | None,
         Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
     ] = None,
+    settings: Annotated[
+        Path | None, Option(help='What ipcv tune wrote, as another variant, "tuned".')
+    ] = None,
     prompt: Annotated[str, Option(help="What is asked about --images.")] = "Describe the image.",
     new_tokens: Annotated[int, Option(min=1, help="Of the answer to it.")] = 16,
     size: Annotated[
@@ -60,6 +63,7 @@ def evaluate(
     methods, ratios = check_methods(method), check_ratios(ratio)
     for path in (records, json, plot):
         check_writable(path)
+    saved = saved_variant(settings)
     if tasks is not None and (images or records or plot):
         raise ValueError("--tasks goes with --json alone: lmms-eval keeps records of its own")
 
@@ -73,7 +77,7 @@ def evaluate(
     name = model or str(TINY)
     task = Fidelity(images, prompt, new_tokens, size) if images else Suite(questions or 300)
     loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
-    variants = make_variants(loaded, methods, ratios)
+    variants = make_variants(loaded, methods, ratios) | saved
     if tasks is not None:
         del loaded  # lmms-eval loads its own
         options = {"dtype": dtype, "device": device}

@@ -11,7 +11,7 @@ from rich.table import Table
 from ipcv.bench.answers import Run, visual_cosine
 from ipcv.bench.cost import Cost
 from ipcv.bench.variants import Variant
-from ipcv.config import Config
+from ipcv.methods import named
 
 TIMES = ("encoder_ms", "prefill_ms", "decode_ms", "total_ms")
 
@@ -32,8 +32,8 @@ class Report:
         result: dict[str, Any] = {
             "model": self.model,
             "question": self.question,
-            "vision": _named(self.settings.vision),
-            "language": _named(self.settings.language),
+            "vision": named(self.settings.vision),
+            "language": named(self.settings.language),
             **summaries,
         }
         if len(self.runs) == 2:
@@ -93,8 +93,3 @@ def _summary(run: Run, cost: Cost) -> dict[str, Any]:
         "llm_tokens": cost.llm_tokens,
         "kv_megabytes": cost.kv_bytes / 1e6,
     }
-
-
-def _named(settings: Config | None) -> dict[str, Any] | None:
-    """The settings with the name of their method."""
-    return None if settings is None else {"method": type(settings).__name__, **settings.to_dict()}

@@ -16,6 +16,7 @@ from ipcv.cli.settings import parse_pairs
 from ipcv.overlay import check_inputs, check_target, draw_overlay
 from ipcv.prompt import build_inputs, read_prompt
 from ipcv.settings import check_settings, language_settings, vision_settings
+from ipcv.settings_file import load as load_settings
 
 Option = typer.Option
 
@@ -31,6 +32,9 @@ def run(
     ] = None,
     model: Annotated[
         str | None, Option(help="Folder or hub id.", show_default="the embedded model")
+    ] = None,
+    settings: Annotated[
+        Path | None, Option(help="What ipcv tune wrote, in place of the preset.")
     ] = None,
     prune_layer: Annotated[int | None, Option(show_default="preset")] = None,
     reduction_ratio: Annotated[float | None, Option(show_default="preset")] = None,
@@ -82,8 +86,9 @@ def run(
         if value is not None
     }
     options = parse_pairs(language_option or [])
-    check_settings(given, language, options)
-    if not compress and (given or language != "none"):
+    saved = load_settings(settings) if settings else None
+    check_settings(given, language, options, saved)
+    if not compress and (given or saved or language != "none"):
         raise ValueError("--no-compress leaves nothing for settings to apply to")
     check_target(save_overlay, compress)
     media, question = read_prompt(inputs)
@@ -98,14 +103,14 @@ def run(
 
     name = model or str(TINY)
     loaded, processor = load(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    settings = Variant(
-        vision_settings(loaded, given),
-        language_settings(loaded, language, options),
+    compressed = Variant(
+        vision_settings(loaded, given, saved),
+        language_settings(loaded, language, options, saved),
     )
-    variants = {"uncompressed": Variant(), "compressed": settings}
+    variants = {"uncompressed": Variant(), "compressed": compressed}
     if not compress:
         del variants["compressed"]
-        settings = Variant()
+        compressed = Variant()
     elif not compare:
         del variants["uncompressed"]
     prompt = build_inputs(loaded, processor, media, question)
@@ -120,7 +125,7 @@ def run(
         call = partial(generate, loaded, prompt, max_new_tokens)
         jobs = {key: Job(variant, call) for key, variant in variants.items()}
         costs = measure(loaded, jobs, REPETITIONS, lambda: progress.advance(task))
-    report = Report(name, question, settings, runs, costs)
+    report = Report(name, question, compressed, runs, costs)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:

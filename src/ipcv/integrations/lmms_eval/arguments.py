@@ -15,7 +15,9 @@ from ipcv.baselines.downsample import Downsample
 from ipcv.bench.variants import Variant
 from ipcv.config import IPCV, require_integer
 from ipcv.methods import METHODS
+from ipcv.presets import Preset
 from ipcv.settings import check_settings, language_settings, vision_settings
+from ipcv.settings_file import load
 
 _LANGUAGE = "language_"
 
@@ -27,6 +29,7 @@ class Arguments:
     Attributes:
         pretrained: folder or hub id.
         compress: whether to compress at all.
+        settings: a file that `ipcv tune` wrote, in place of the preset.
         language: method for the language model: "none" or one of `ipcv.methods.METHODS`.
         downsample: new over old length of an image's side before the processor sees it, in (0, 1].
         num_frames: sampled from each video.
@@ -44,6 +47,7 @@ class Arguments:
 
     pretrained: str = ""
     compress: bool = True
+    settings: str | None = None
     language: str = "none"
     downsample: float = 1
     num_frames: int = 32
@@ -66,9 +70,14 @@ class Arguments:
             Downsample(self.downsample)
         except ValueError as error:
             raise ValueError(f"downsample: {error}") from None
-        check_settings(self.vision, self.language, self.language_options)
-        if not self.compress and (self.vision or self.language != "none"):
+        check_settings(self.vision, self.language, self.language_options, self.saved)
+        if not self.compress and (self.vision or self.settings or self.language != "none"):
             raise ValueError("compress=false leaves nothing for settings to apply to")
+
+    @property
+    def saved(self) -> Preset | None:
+        """What the file of settings holds. Raises `ValueError` where that is none."""
+        return None if self.settings is None else load(self.settings)
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Self:
@@ -99,8 +108,9 @@ class Arguments:
         """Compress the model as asked. Raises `ValueError` where the settings do not fit it."""
         if not self.compress:
             return None
-        language = language_settings(model, self.language, self.language_options)
-        return compress(model, vision_settings(model, self.vision), language)
+        saved = self.saved
+        language = language_settings(model, self.language, self.language_options, saved)
+        return compress(model, vision_settings(model, self.vision, saved), language)
 
 
 def arguments_of(variant: Variant) -> dict[str, Any]:

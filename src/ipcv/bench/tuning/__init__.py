@@ -1,0 +1,1 @@
+"""Finding the settings that suit a model and images."""

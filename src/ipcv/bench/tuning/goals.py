@@ -1,0 +1,178 @@
+"""What a search is for: the best at a speed, or the fastest that is good enough."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from ipcv.bench.records import Row
+from ipcv.bench.tuning.candidates import Candidate
+from ipcv.bench.tuning.trials import Trials
+from ipcv.bench.variants import RATIOS
+from ipcv.config import require_fraction
+
+GRID = [i / 200 for i in range(191)]
+"""Fractions of patches removed that a search tells apart."""
+
+
+class Goal(ABC):
+    """What makes one candidate better than another, and at which fraction."""
+
+    def reaches(self, candidate: Candidate, trials: Trials) -> bool:
+        """Whether the candidate has a chance."""
+        return True
+
+    @abstractmethod
+    def values(
+        self, pool: Sequence[Candidate], images: Sequence[Path], trials: Trials
+    ) -> list[float]:
+        """How good each is on these images; higher is better."""
+
+    @abstractmethod
+    def choose(
+        self, finalists: Sequence[Candidate], images: Sequence[Path], trials: Trials
+    ) -> tuple[Candidate, float] | None:
+        """The best on all images, and its fraction; `None` where none will do."""
+
+
+@dataclass(frozen=True)
+class Speedup(Goal):
+    """The highest score of what makes the encoder so many times as fast.
+
+    At first that is by FLOPs. In every later round the measured time of those that are left
+    corrects it: what takes a tenth more than its share of time gets a tenth less of the FLOPs.
+
+    Raises:
+        ValueError: not above 1.
+    """
+
+    times: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.times) or self.times <= 1:
+            raise ValueError(f"speedup must be a number above 1, got {self.times!r}")
+
+    def __str__(self) -> str:
+        return f"makes the encoder {self.times:g} times as fast"
+
+    def reaches(self, candidate: Candidate, trials: Trials) -> bool:
+        """By FLOPs."""
+        return trials.replay.flops(candidate.at(GRID[-1])) <= 1 / self.times
+
+    def values(
+        self, pool: Sequence[Candidate], images: Sequence[Path], trials: Trials
+    ) -> list[float]:
+        """Scores, minus infinity for what is too slow."""
+        return self._values(str(len(images)), pool, images, trials)
+
+    def choose(
+        self, finalists: Sequence[Candidate], images: Sequence[Path], trials: Trials
+    ) -> tuple[Candidate, float] | None:
+        """The one with the highest score."""
+        values = self._values("last", finalists, images, trials)
+        best = max(range(len(values)), key=values.__getitem__)
+        ratio = _latest(trials, finalists[best])["ratio"]
+        return None if ratio is None else (finalists[best], ratio)
+
+    def _values(
+        self, turn: str, pool: Sequence[Candidate], images: Sequence[Path], trials: Trials
+    ) -> list[float]:
+        self._settle(turn, pool, trials)
+        at = {c.name: r for c in pool if (r := _latest(trials, c)["ratio"]) is not None}
+        methods = {f"{c.name} {at[c.name]}": c.at(at[c.name]) for c in pool if c.name in at}
+        scores = trials.scores(methods, images)
+        return [scores.get(f"{c.name} {at.get(c.name)}", -math.inf) for c in pool]
+
+    def _settle(self, turn: str, pool: Sequence[Candidate], trials: Trials) -> None:
+        """Put into the records with which fraction each candidate takes part in this round."""
+        before = {c.name: _latest(trials, c) for c in pool}
+        missing = [c for c in pool if before[c.name].get("round") != turn]
+        known = {c.name: c.at(r) for c in missing if (r := before[c.name].get("ratio")) is not None}
+        times = trials.replay.times(known) if known else {}
+        for candidate in missing:
+            name = candidate.name
+            budget = before[name].get("budget", 1 / self.times)
+            if name in times:
+                budget /= self.times * times[name]
+            row = {"candidate": name, "round": turn, "budget": budget}
+            trials.records.add(row | {"ratio": _ratio_within(budget, candidate, trials)})
+
+
+def _latest(trials: Trials, candidate: Candidate) -> Row:
+    rows = (row for row in reversed(trials.records.rows) if row.get("candidate") == candidate.name)
+    return next(rows, {})
+
+
+def _ratio_within(budget: float, candidate: Candidate, trials: Trials) -> float | None:
+    """The least fraction at which the FLOPs are within the budget."""
+    flops = trials.replay.flops
+    place = bisect_left(GRID, -budget, key=lambda ratio: -flops(candidate.at(ratio)))
+    return GRID[place] if place < len(GRID) else None
+
+
+LADDER = (0.2, *RATIOS, 0.9)
+"""Fractions at which scores are measured to find where they fall below a floor."""
+
+
+@dataclass(frozen=True)
+class Floor(Goal):
+    """The fastest of what has at least this score on the images searched on.
+
+    By FLOPs, and of the finalists by measured time.
+
+    Raises:
+        ValueError: not in [0, 1).
+    """
+
+    score: float
+
+    def __post_init__(self) -> None:
+        require_fraction("fidelity", self.score)
+
+    def __str__(self) -> str:
+        return f"makes the encoder faster and keeps a fidelity of {self.score:g}"
+
+    def values(
+        self, pool: Sequence[Candidate], images: Sequence[Path], trials: Trials
+    ) -> list[float]:
+        """FLOPs, negative."""
+        crossings = self._crossings(pool, images, trials)
+        return [-trials.replay.flops(c.at(r)) for c, (_, r) in zip(pool, crossings, strict=True)]
+
+    def choose(
+        self, finalists: Sequence[Candidate], images: Sequence[Path], trials: Trials
+    ) -> tuple[Candidate, float] | None:
+        """The fastest."""
+        crossings = dict(zip(finalists, self._crossings(finalists, images, trials), strict=True))
+        likely = {f"{c.name} {ratio}": c.at(ratio) for c, (_, ratio) in crossings.items()}
+        scores = trials.scores(likely, images)
+        ratios = {
+            candidate: likely if scores[f"{candidate.name} {likely}"] >= self.score else known
+            for candidate, (known, likely) in crossings.items()
+        }
+        methods = {c.name: c.at(ratio) for c, ratio in ratios.items() if ratio}
+        times = trials.replay.times(methods)
+        fast = [c for c in ratios if times.get(c.name, 1) < 1]
+        best = min(fast, key=lambda c: times[c.name], default=None)
+        return None if best is None else (best, ratios[best])
+
+    def _crossings(
+        self, pool: Sequence[Candidate], images: Sequence[Path], trials: Trials
+    ) -> list[tuple[float, float]]:
+        """Per candidate a fraction that is known to do, and the greatest that is likely to."""
+        methods = {f"{c.name} {ratio}": c.at(ratio) for c in pool for ratio in LADDER}
+        scores = trials.scores(methods, images)
+        return [self._crossing([scores[f"{c.name} {ratio}"] for ratio in LADDER]) for c in pool]
+
+    def _crossing(self, scores: Sequence[float]) -> tuple[float, float]:
+        curve = list(zip((0.0, *LADDER), (1.0, *scores), strict=True))
+        for (low, before), (high, after) in pairwise(curve):
+            if after < self.score:
+                ratio = low + (high - low) * (before - self.score) / (before - after)
+                return low, max(step for step in GRID if step <= ratio)
+        return LADDER[-1], LADDER[-1]

@@ -1,0 +1,84 @@
+"""What tuning found, for people, for the file of settings and for a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from ipcv.bench.evaluation import Report
+from ipcv.bench.intervals import Estimate
+from ipcv.bench.plots import method_of
+from ipcv.bench.quality import at_equal_time
+from ipcv.bench.quality_table import STYLE
+from ipcv.bench.variants import TUNED, UNCOMPRESSED
+from ipcv.presets import Preset
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The settings, and how good they are on images that had no part in the search.
+
+    Attributes:
+        settings: for both sides.
+        variant: their name in the report.
+        report: on the images held out, of these settings and their rivals.
+        evidence: what else the file of settings is to say, as JSON types.
+    """
+
+    settings: Preset
+    variant: str
+    report: Report
+    evidence: dict[str, Any]
+
+    @property
+    def time(self) -> float:
+        """Measured encoder time, relative to uncompressed."""
+        return self.report.found[self.variant].time
+
+    def rivals(self) -> dict[str, tuple[Estimate, Estimate] | None]:
+        """Per other method its score at that time, and by how much ours is above it.
+
+        `None` for one that does not get so fast.
+        """
+        found, result = self.report.found, dict[str, tuple[Estimate, Estimate] | None]()
+        for rival in dict.fromkeys(map(method_of, found)):
+            if rival in (TUNED, UNCOMPRESSED):
+                continue
+            at_time = at_equal_time(found, [self.time], rival)
+            theirs, ours = at_time[rival][0], at_time[TUNED][0]
+            gain = ours and ours[1]
+            result[rival] = (theirs[0], gain) if theirs and gain else None
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evidence, as JSON types; an estimate is a list of mean, low and high."""
+        rivals = self.rivals()
+        return {
+            **self.evidence,
+            "encoder_time": self.time,
+            "encoder_speedup": 1 / self.time,
+            "score": self.report.found[self.variant].estimate,
+            "rivals": {
+                n: pair and dict(zip(("score", "gain"), pair, strict=True))
+                for n, pair in rivals.items()
+            },
+            **self.report.to_dict(),
+        }
+
+    def table(self) -> Table:
+        """One row per method, at equal encoder time."""
+        images = len(self.report.found[self.variant].scores)
+        table = Table(
+            title=f"{self.report.label}, on {images:,} images that had no part in the search, "
+            f"at {self.time:.2f} of the encoder's time ({1 / self.time:.2f}x)",
+            caption=f"± half a 95 % interval; - not as fast\n{self.settings.vision}",
+            **STYLE,
+        )
+        for column in ("", "score", "gain of tuned"):
+            table.add_column(column, justify="right" if column else "left")
+        table.add_row(TUNED, str(self.report.found[self.variant].estimate), "")
+        for name, pair in self.rivals().items():
+            table.add_row(name, *(map(str, pair) if pair else ("-", "-")))
+        return table

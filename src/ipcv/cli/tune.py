@@ -1,0 +1,90 @@
+"""`ipcv tune`: settings for your model and your images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from ipcv.output import check_writable
+from ipcv.settings_file import save
+
+Option = typer.Option
+
+
+def tune(
+    images: Annotated[Path, Option(help="Folder of images such as yours; kinds in folders of it.")],
+    model: Annotated[
+        str | None, typer.Argument(help="Folder or hub id.", show_default="the embedded model")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        Option(help="What is asked about them, one a line: judge by the answers' first token."),
+    ] = None,
+    speedup: Annotated[
+        float | None, Option(help="The best of what is so fast.", show_default="2")
+    ] = None,
+    fidelity: Annotated[
+        float | None, Option(help="The fastest of what is so close to uncompressed, such as 0.98.")
+    ] = None,
+    trials: Annotated[int, Option(min=1, help="Settings to try.")] = 64,
+    size: Annotated[
+        int | None, Option(min=1, help="Crops for a vision encoder, in pixels.")
+    ] = None,
+    seed: Annotated[int, Option(help="Of the search.")] = 0,
+    records: Annotated[
+        Path | None, Option(help="Keep single results here; an interrupted run goes on from them.")
+    ] = None,
+    output: Annotated[Path, Option("--output", "-o", help="The settings.")] = Path("ipcv.json"),
+    plot: Annotated[Path | None, Option(help="Draw score against encoder time here.")] = None,
+    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+) -> None:
+    """Find the best settings for a model and images such as yours. No labels are needed.
+
+    Half of the images are searched on, the settings are judged by the others. Folders
+    "calibration" and "evaluation" in that of the images are these halves: needed where several
+    images are crops of one photo.
+    """
+    if speedup is not None and fidelity is not None:
+        raise ValueError("give --speedup or --fidelity, not both")
+    for path in (records, output, plot):
+        check_writable(path)
+
+    # Only now what takes seconds to import or load.
+    from ipcv.bench.tuning.goals import Floor, Speedup
+    from ipcv.bench.tuning.task import Tuning
+    from ipcv.loading import load
+    from ipcv.models import TINY
+
+    goal = Speedup(2.0 if speedup is None else speedup) if fidelity is None else Floor(fidelity)
+    task = Tuning(images, goal, _lines(prompts), trials, size, seed)
+    name = model or str(TINY)
+    loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=True)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("tuning", total=task.steps)
+        advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
+        outcome = task.run(name, loaded, processor, records, advance)
+    Console().print(outcome.table(), *outcome.report.notes, sep="\n")
+    save(output, outcome.settings, outcome.to_dict())
+    if plot is not None:
+        from ipcv.bench.plots import plot_quality
+
+        plot_quality(plot, outcome.report.points, outcome.report.label)
+    Console(stderr=True).print(f"wrote {output}")
+
+
+def _lines(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"prompts {path} cannot be read: {error}") from None
+    if not (prompts := [line for line in lines if line.strip()]):
+        raise ValueError(f"{path} holds no prompt")
+    return prompts
