@@ -40,7 +40,7 @@ def plain_weights(name, row, neighbors):
         mean = sum(squares) / len(squares)
         shares = [math.exp(-2 * square / mean) for square in squares]
         return [share / sum(shares) for share in shares]
-    if name == "linear":
+    if name in {"affine", "linear"}:
         z = torch.tensor(neighbors, dtype=torch.float64) - torch.tensor(row, dtype=torch.float64)
         gram = z @ z.T
         ridge = 0.01 * sum(squares) / len(squares)
@@ -121,11 +121,12 @@ def test_equal_rows_in_half_precision(name, dtype):
     torch.testing.assert_close(found.combine(same), expected, atol=1e-2, rtol=1e-2)
 
 
-def test_linear_finds_the_combination():
+@pytest.mark.parametrize("name", ["affine", "linear"])
+def test_weights_find_the_combination(name):
     kept = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
     removed = torch.tensor([[1.0, 1.0], [3.0, -1.0]])
     rows = Split(removed, kept, [2], [3], lambda: (torch.zeros(2, 3), torch.zeros(3, 3)))
-    rebuilt = RECONSTRUCTORS["linear"](rows, 3).combine(kept)
+    rebuilt = RECONSTRUCTORS[name](rows, 3).combine(kept)
     torch.testing.assert_close(rebuilt, removed, atol=0.05, rtol=0)
 
 

@@ -52,18 +52,21 @@ def followed(states, normed, places, stay, into, method):
     gone = sorted(into)
     if not gone:
         return {}
-    parts = normed[gone], normed[stay], places[gone].float(), places[stay].float()
-    own, others = located(*parts)
+    own, others = normed[gone].tolist(), normed[stay].tolist()
+    if method.reconstruction == "linear":
+        own, others = located(
+            normed[gone], normed[stay], places[gone].float(), places[stay].float()
+        )
     result = {}
     for i, state in zip(gone, own, strict=True):
         near = sorted(range(len(stay)), key=lambda j: math.dist(state, others[j]))
         near = near[: method.num_neighbors]
-        weights = plain_weights("linear", state, [others[j] for j in near])
+        weights = plain_weights(method.reconstruction, state, [others[j] for j in near])
         result[i] = {stay[j]: weight for j, weight in zip(near, weights, strict=True)}
     return result
 
 
-@pytest.mark.parametrize("method", [Progressive(0.5), Progressive(0.95, num_neighbors=2)])
+@pytest.mark.parametrize("method", [Progressive(0.5), Progressive(0.95, 2, "linear")])
 @pytest.mark.parametrize(
     ("name", "media"),
     [

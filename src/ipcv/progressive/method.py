@@ -46,7 +46,7 @@ class Progressive(ProgressiveMethod):
 
     reduction_ratio: float = 0.8
     num_neighbors: int = 5
-    reconstruction: str = "linear"
+    reconstruction: str = "affine"
 
     def __post_init__(self) -> None:
         require_fraction("reduction_ratio", self.reduction_ratio)
@@ -96,35 +96,42 @@ class PruningRun(Run):
         """Only those that go on ask; all serve as keys and values."""
         states, query, sizes = tokens.states, tokens.query, self.sizes
         if r:
-            kept, destination = match(_features(tokens), r, self.protected)
-            self._remember(tokens, kept)
-            states, query = (_rows(x, kept) for x in (states, query))
+            kept, destination = match(self.features(tokens), r, self.protected)
+            states = self._remove(tokens, kept)
+            query = _rows(query, kept)
             self.rows = self.rows.gather(1, kept)
             self.sizes = torch.zeros_like(sizes[:, : kept.shape[1]])
             self.sizes.scatter_add_(1, destination, sizes)
         return states, proportional_attention(query, tokens.key, tokens.value, sizes, scale)
 
-    def _remember(self, tokens: Tokens, kept: Tensor) -> None:
-        """How to rebuild the others."""
-        groups, length = self.rows.shape
-        width = kept.shape[1]
+    @staticmethod
+    def features(tokens: Tokens) -> Tensor:
+        """`(G, n, D)`, whose cosine is the mean of those of keys and of normed features."""
+        parts = tokens.plain_key.mean(2), tokens.normed
+        return torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
+
+    def _remove(self, tokens: Tokens, kept: Tensor) -> Tensor:
+        """The states `(G, K, C)` of the kept tokens; remember how to rebuild the others."""
+        (groups, length), width = self.rows.shape, kept.shape[1]
         goes = torch.ones_like(self.rows).scatter_(1, kept, 0)
-        removed = goes.argsort(dim=1, descending=True, stable=True)[:, : length - width]
-        first = torch.arange(groups, device=kept.device)[:, None] * length
-        go, stay = (removed + first).flatten(), (kept + first).flatten()
-        rows, normed, states = (
-            x.flatten(0, 1) for x in (self.rows[..., None], tokens.normed, tokens.states)
+        order = goes.argsort(dim=1, stable=True)  # kept ones first
+        places = torch.arange(groups * length, device=kept.device).view(groups, length)
+        (stay, go), (stay_rows, go_rows), (stay_normed, go_normed), (stay_states, go_states) = (
+            [part.flatten(0, 1) for part in _rows(x, order).split([width, length - width], dim=1)]
+            for x in (places, self.rows, tokens.normed, tokens.states)
         )
 
         def positions() -> tuple[Tensor, Tensor]:
-            places = self.positions()
-            return places[rows[go, 0]], places[rows[stay, 0]]
+            found = self.positions()
+            return found[go_rows], found[stay_rows]
 
         lengths = [length - width] * groups, [width] * groups
-        split = Split(normed[go], normed[stay], *lengths, positions)
+        split = Split(go_normed, stay_normed, *lengths, positions)
         neighbors = RECONSTRUCTORS[self.method.reconstruction](split, self.method.num_neighbors)
-        rebuild = ops.Reconstruction(states[go], states[stay], neighbors)
+        rebuild = ops.Reconstruction(go_states, stay_states, neighbors)
         self.steps.append(_Step(stay, go, rebuild))
+        kept_states: Tensor = stay_states.view(groups, width, -1)
+        return kept_states
 
     def restore(self, tokens: Tensor) -> Tensor:
         """Undo the removals, the last one first."""
@@ -132,12 +139,6 @@ class PruningRun(Run):
         for step in reversed(self.steps):
             rows = ops.merge_rows(rows, step.rebuild(rows), step.kept, step.removed)
         return rows.view(len(tokens), -1, rows.shape[1])
-
-
-def _features(tokens: Tokens) -> Tensor:
-    """`(G, n, D)`, whose cosine is the mean of those of keys and of normed features."""
-    parts = tokens.plain_key.mean(2), tokens.normed
-    return torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
 
 
 def _rows(values: Tensor, places: Tensor) -> Tensor:

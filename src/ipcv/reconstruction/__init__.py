@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from ipcv.ops import Neighbors
+from ipcv.reconstruction.affine import affine
 from ipcv.reconstruction.linear import linear
 from ipcv.reconstruction.local import local
 from ipcv.reconstruction.mean import mean
@@ -21,6 +22,7 @@ RECONSTRUCTORS: dict[str, Reconstructor] = {
     "nearest": nearest,
     "softmax": softmax,
     "local": local,
+    "affine": affine,
     "linear": linear,
     "none": none,
 }

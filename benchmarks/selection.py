@@ -1,0 +1,180 @@
+"""Which patches to keep and how to rebuild the others: all tables of ``selection.md``.
+
+    pip install "ipcv[eval]" scikit-learn
+    python benchmarks/photos.py photos
+    PYTHONPATH=tools python benchmarks/selection.py facebook/dinov2-small photos
+
+Screens on the calibration images, and on scenes that are no held-out ones, at equal FLOPs. Then
+compares the finalists on the evaluation images and the held-out scenes, at equal measured time.
+Goes on from where it was interrupted: single results are kept in ``--work``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+from torch import nn
+
+from ablations import ablations
+from ipcv import IPCV, Progressive, preset
+from ipcv.baselines import Downsample
+from ipcv.bench.environment import environment
+from ipcv.bench.evaluation import Fidelity, Suite
+from ipcv.bench.fidelity import evaluate_images, find_images
+from ipcv.bench.flops import count_flops
+from ipcv.bench.observe import observer
+from ipcv.bench.quality import qualities
+from ipcv.bench.quality_table import fidelity_summary, suite_summary
+from ipcv.bench.records import Records
+from ipcv.bench.scenes import HELD_OUT, draw_scene
+from ipcv.bench.suite import evaluate_scenes
+from ipcv.bench.variants import UNCOMPRESSED, Variant, make_variants
+from ipcv.bench.workload import Workload
+from ipcv.encoders.registry import adapter_for, find_encoder
+from ipcv.loading import load
+from ipcv.media import load_image
+from ipcv.models import TINY
+from ipcv.output import write_json
+from ipcv.reconstruction import RECONSTRUCTORS
+from ipcv.selectors import SELECTORS
+from write_selection import write
+
+RESULTS = Path(__file__).parent / "results"
+SIDE = 448
+CALIBRATION = HELD_OUT + 100_000
+"""The seed of the first scene to screen on; the held-out questions never get that far."""
+
+FINALISTS = ("ipcv", "ipcv-linear", "progressive", "tome", "tome-decreasing", "downsample")
+RATIOS = (0.35, 0.5, 0.65, 0.8, 0.9)
+SCREENED = (0.5, 0.65, 0.8)
+
+
+def finalists(model: nn.Module, ratios: Sequence[float] = RATIOS) -> dict[str, Variant]:
+    """By name, after the uncompressed model."""
+    named = [name for name in FINALISTS if name != "ipcv-linear"]
+    variants = make_variants(model, named, ratios)
+    published = preset(model).vision.to_dict()
+    for ratio in ratios:
+        changed = published | {"reduction_ratio": ratio, "reconstruction": "linear"}
+        variants[f"ipcv-linear {ratio:g}"] = Variant(IPCV(**changed))
+    return variants
+
+
+def candidates(model: nn.Module) -> dict[str, Variant]:
+    """What is screened: parts of IPCV in all pairs that tell, finalists, ablations, mixtures."""
+    encoder, module = find_encoder(model)
+    pairs = [(s, r) for s in SELECTORS for r in ("mean", "linear")]
+    pairs += [(s, r) for s in ("difference", "stratified") for r in RECONSTRUCTORS]
+    parts = {
+        f"{s} / {r}": Variant(IPCV(2, 0.65, 0, selector=s, reconstruction=r)) for s, r in pairs
+    }
+    mixed = Variant(Progressive(0.6), downsample=Downsample(0.85))
+    own = ablations(len(encoder.adapter(module).blocks))
+    return (
+        finalists(model, SCREENED)
+        | parts
+        | {n: Variant(v) for n, v in own.items()}
+        | {"mixed": mixed}
+    )
+
+
+def flops(run: Callable[[Variant], object], variants: Mapping[str, Variant]) -> dict[str, float]:
+    """Of each variant, relative to uncompressed."""
+    counts = {name: count_flops(lambda v=v: run(v)) for name, v in variants.items()}  # type: ignore[misc]
+    return {name: count / counts[UNCOMPRESSED] for name, count in counts.items()}
+
+
+def sample(folder: Path, count: int) -> list[Path]:
+    """So many images, of all kinds as in the folder, evenly."""
+    images = find_images(folder)
+    return images[:: max(1, len(images) // count)][:count]
+
+
+def screen_photos(model: nn.Module, folder: Path, work: Path, count: int) -> dict[str, Any]:
+    """Cosine and FLOPs of all candidates on a few calibration images."""
+    chosen = work / f"calibration-{count}"
+    for path in sample(folder, count):
+        link = chosen / path.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(path.resolve())
+    variants, observe = candidates(model), observer(model, None, side=SIDE)
+    kept = Records(work / "screen-photos.jsonl", {"task": "screen", "images": count})
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("screening on photos", total=len(find_images(chosen)))
+        evaluate_images(chosen, variants, observe, kept, lambda: progress.advance(bar))
+    image = load_image(find_images(chosen)[0])
+    cost = flops(lambda variant: observe(image, variant), variants)
+    found = qualities(kept.rows, "image", "cosine", cost)
+    return {"images": count, "variants": fidelity_summary(kept.rows, found)}
+
+
+def screen_scenes(model: nn.Module, processor: Any, work: Path, count: int) -> dict[str, Any]:
+    """Right answers and encoder FLOPs of all candidates on a few scenes."""
+    variants = candidates(model)
+    kept = Records(work / "screen-scenes.jsonl", {"task": "screen", "scenes": count})
+    scenes = [draw_scene(CALIBRATION + i, (SIDE, SIDE)) for i in range(count)]
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("screening on scenes", total=count)
+        advance = lambda: progress.advance(bar)  # noqa: E731
+        evaluate_scenes(model, processor, scenes, variants, kept, advance)
+
+    def encode(variant: Variant) -> None:
+        with variant.applied(model):
+            adapter_for(model).encoder(
+                **Workload(SIDE).shrunk(variant.downsample).for_encoder(model)
+            )
+
+    found = qualities(kept.rows, "scene", "right", flops(encode, variants))
+    return {"scenes": count, "variants": suite_summary(kept.rows, found)}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("dinov2", help="folder or hub id")
+    parser.add_argument("photos", type=Path, help="what photos.py made")
+    parser.add_argument("--work", type=Path, default=Path("selection"))
+    parser.add_argument("--images", type=int, default=12, help="to screen on")
+    parser.add_argument("--scenes", type=int, default=12, help="to screen on")
+    parser.add_argument("--questions", type=int, default=600, help="held-out, for the finalists")
+    parser.add_argument("--screen-only", action="store_true", help="leave the finalists out")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    dinov2, _ = load(options.dinov2, encoder_alone=True)
+    tiny, processor = load(str(TINY))
+    results = {
+        "environment": environment(dinov2),
+        "photos": screen_photos(
+            dinov2, options.photos / "calibration", options.work, options.images
+        ),
+        "scenes": screen_scenes(tiny, processor, options.work, options.scenes),
+    }
+    write_json(RESULTS / "selection-screening.json", results)
+    if not options.screen_only:
+        runs = (
+            ("photos", Fidelity(options.photos / "evaluation", side=SIDE), dinov2, None),
+            ("scenes", Suite(options.questions), tiny, processor),
+        )
+        for name, task, model, own in runs:
+            with Progress(transient=True) as progress:
+                bar = progress.add_task(f"finalists on {name}", total=task.steps)
+                records = options.work / f"finalists-{name}.jsonl"
+                report = task.run(
+                    name,
+                    model,
+                    own,
+                    finalists(model),
+                    records,
+                    lambda: progress.advance(bar),  # noqa: B023
+                )
+            write_json(RESULTS / f"selection-{name}.json", report.to_dict())
+    write()
+
+
+if __name__ == "__main__":
+    main()

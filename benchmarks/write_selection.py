@@ -1,0 +1,46 @@
+"""Write the measured tables into ``selection.md``.
+
+PYTHONPATH=tools python benchmarks/write_selection.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from write_tables import RESULTS, ROOT, equal_time, fidelity, fill, plus_minus, read, table
+
+PAGE = ROOT / "benchmarks" / "selection.md"
+KINDS = ("photo", "science", "text", "texture")
+
+
+def screening(results: dict[str, Any]) -> str:
+    """One row per variant: FLOPs, cosine overall and by kind, and right answers in percent."""
+    photos, scenes = (results[name]["variants"] for name in ("photos", "scenes"))
+    header = ["", "FLOPs", "cosine", *KINDS, "FLOPs", "right, %"]
+    rows = []
+    for name, row in photos.items():
+        other = scenes.get(name)
+        answers = ["", ""]
+        if other is not None:
+            answers = [f"{other['time']:.2f}", plus_minus(other["overall"], scale=100, digits=1)]
+        kinds = [f"{row[kind][0]:.3f}" for kind in KINDS]
+        rows.append([name, f"{row['time']:.2f}", plus_minus(row["cosine"]), *kinds, *answers])
+    return table(header, rows)
+
+
+def write() -> None:
+    """Fill the page with what there is."""
+    results = read("selection-screening")
+    counts = results["photos"]["images"], results["scenes"]["scenes"]
+    fill(PAGE, "screening", screening(results))
+    fill(PAGE, "counts", f"{counts[0]} calibration crops and {counts[1]} scenes.")
+    for name, scale, digits in (("photos", 1, 3), ("scenes", 100, 1)):
+        if (RESULTS / f"selection-{name}.json").exists():
+            found = read(f"selection-{name}")
+            fill(PAGE, f"{name}-time", equal_time(found, scale, digits))
+            if name == "photos":
+                fill(PAGE, name, fidelity(found["variants"]))
+
+
+if __name__ == "__main__":
+    write()
