@@ -69,7 +69,7 @@ def tune(
         bar = progress.add_task("tuning", total=task.steps)
         advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
         outcome = task.run(name, loaded, processor, records, advance)
-    Console().print(outcome.table(), *outcome.report.notes, sep="\n")
+    Console().print(*outcome.tables(), sep="\n")
     save(output, outcome.settings, outcome.to_dict())
     if plot is not None:
         from ipcv.bench.plots import plot_quality

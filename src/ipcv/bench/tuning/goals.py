@@ -40,6 +40,10 @@ class Goal(ABC):
         """The best on all images, and its fraction; `None` where none will do."""
 
 
+LAST = "last"
+"""The round behind all others."""
+
+
 @dataclass(frozen=True)
 class Speedup(Goal):
     """The highest score of what makes the encoder so many times as fast.
@@ -74,38 +78,40 @@ class Speedup(Goal):
         self, finalists: Sequence[Candidate], images: Sequence[Path], trials: Trials
     ) -> tuple[Candidate, float] | None:
         """The one with the highest score."""
-        values = self._values("last", finalists, images, trials)
-        best = max(range(len(values)), key=values.__getitem__)
-        ratio = _latest(trials, finalists[best])["ratio"]
-        return None if ratio is None else (finalists[best], ratio)
+        values = self._values(LAST, finalists, images, trials)
+        best = finalists[max(range(len(values)), key=values.__getitem__)]
+        ratio = _rounds(trials, best)[LAST]["ratio"]
+        return None if ratio is None else (best, ratio)
 
     def _values(
         self, turn: str, pool: Sequence[Candidate], images: Sequence[Path], trials: Trials
     ) -> list[float]:
         self._settle(turn, pool, trials)
-        at = {c.name: r for c in pool if (r := _latest(trials, c)["ratio"]) is not None}
+        ratios = {c.name: _rounds(trials, c)[turn]["ratio"] for c in pool}
+        at = {name: ratio for name, ratio in ratios.items() if ratio is not None}
         methods = {f"{c.name} {at[c.name]}": c.at(at[c.name]) for c in pool if c.name in at}
         scores = trials.scores(methods, images)
         return [scores.get(f"{c.name} {at.get(c.name)}", -math.inf) for c in pool]
 
     def _settle(self, turn: str, pool: Sequence[Candidate], trials: Trials) -> None:
         """Put into the records with which fraction each candidate takes part in this round."""
-        before = {c.name: _latest(trials, c) for c in pool}
-        missing = [c for c in pool if before[c.name].get("round") != turn]
-        known = {c.name: c.at(r) for c in missing if (r := before[c.name].get("ratio")) is not None}
-        times = trials.replay.times(known) if known else {}
-        for candidate in missing:
-            name = candidate.name
-            budget = before[name].get("budget", 1 / self.times)
-            if name in times:
-                budget /= self.times * times[name]
-            row = {"candidate": name, "round": turn, "budget": budget}
+        rounds = {c: _rounds(trials, c) for c in pool}
+        before = {c: [*own.values()][-1:] for c, own in rounds.items() if turn not in own}
+        timed = {
+            c.name: c.at(row["ratio"]) for c, rows in before.items() for row in rows if row["ratio"]
+        }
+        times = trials.replay.times(timed) if timed else {}
+        for candidate, rows in before.items():
+            budget = rows[0]["budget"] if rows else 1 / self.times
+            budget /= self.times * times.get(candidate.name, 1 / self.times)
+            row = {"candidate": candidate.name, "round": turn, "budget": budget}
             trials.records.add(row | {"ratio": _ratio_within(budget, candidate, trials)})
 
 
-def _latest(trials: Trials, candidate: Candidate) -> Row:
-    rows = (row for row in reversed(trials.records.rows) if row.get("candidate") == candidate.name)
-    return next(rows, {})
+def _rounds(trials: Trials, candidate: Candidate) -> dict[str, Row]:
+    """What the records say of the candidate, by round."""
+    rows = trials.records.rows
+    return {row["round"]: row for row in rows if row.get("candidate") == candidate.name}
 
 
 def _ratio_within(budget: float, candidate: Candidate, trials: Trials) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import RenderableType
 from rich.table import Table
 
 from ipcv.bench.evaluation import Report
@@ -44,41 +45,43 @@ class Outcome:
         """
         found, result = self.report.found, dict[str, tuple[Estimate, Estimate] | None]()
         for rival in dict.fromkeys(map(method_of, found)):
-            if rival in (TUNED, UNCOMPRESSED):
-                continue
-            at_time = at_equal_time(found, [self.time], rival)
-            theirs, ours = at_time[rival][0], at_time[TUNED][0]
-            gain = ours and ours[1]
-            result[rival] = (theirs[0], gain) if theirs and gain else None
+            if rival not in (TUNED, UNCOMPRESSED):
+                at_time = at_equal_time(found, [self.time], rival)
+                theirs, ours = at_time[rival][0], at_time[TUNED][0]
+                gain = ours and ours[1]
+                result[rival] = (theirs[0], gain) if theirs and gain else None
         return result
 
     def to_dict(self) -> dict[str, Any]:
         """The evidence, as JSON types; an estimate is a list of mean, low and high."""
-        rivals = self.rivals()
         return {
             **self.evidence,
             "encoder_time": self.time,
             "encoder_speedup": 1 / self.time,
             "score": self.report.found[self.variant].estimate,
             "rivals": {
-                n: pair and dict(zip(("score", "gain"), pair, strict=True))
-                for n, pair in rivals.items()
+                name: pair and {"score": pair[0], "gain": pair[1]}
+                for name, pair in self.rivals().items()
             },
-            **self.report.to_dict(),
+            "held_out": self.report.to_dict(),
         }
 
-    def table(self) -> Table:
-        """One row per method, at equal encoder time."""
+    def tables(self) -> list[RenderableType]:
+        """For people: the settings, and a table with one row per method, at equal encoder time."""
         images = len(self.report.found[self.variant].scores)
-        table = Table(
-            title=f"{self.report.label}, on {images:,} images that had no part in the search, "
-            f"at {self.time:.2f} of the encoder's time ({1 / self.time:.2f}x)",
-            caption=f"± half a 95 % interval; - not as fast\n{self.settings.vision}",
-            **STYLE,
-        )
-        for column in ("", "score", "gain of tuned"):
-            table.add_column(column, justify="right" if column else "left")
+        table = Table(caption="± half a 95 % interval; - not as fast", **STYLE)
+        table.add_column("", no_wrap=True)
+        for column in ("score", "gain of tuned"):
+            table.add_column(column, justify="right")
         table.add_row(TUNED, str(self.report.found[self.variant].estimate), "")
         for name, pair in self.rivals().items():
             table.add_row(name, *(map(str, pair) if pair else ("-", "-")))
-        return table
+        extra = self.report.extra
+        return [
+            str(self.settings.vision),
+            f"{1 / self.time:.2f} times as fast an encoder; {self.report.label},",
+            f"on {images:,} images that had no part in the search:",
+            table,
+            f"worst of these: {', '.join(extra['worst'][self.variant])}",
+            *(f"skipped {image}: {error}" for image, error in extra["skipped"].items()),
+        ]

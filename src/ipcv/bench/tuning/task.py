@@ -14,7 +14,7 @@ from torch import nn
 from ipcv.bench.environment import environment
 from ipcv.bench.evaluation import fidelity_report
 from ipcv.bench.observe import PROMPT, observer
-from ipcv.bench.records import Records
+from ipcv.bench.records import Records, Row
 from ipcv.bench.relative_time import REPETITIONS
 from ipcv.bench.tuning.candidates import PUBLISHED, Candidate, Space, named_candidates
 from ipcv.bench.tuning.goals import Goal
@@ -107,8 +107,8 @@ class Tuning:
             self.count,
             Random(self.seed),
         )
-        variants = self._variants(model, candidate, ratio)
-        rows, observe = trials.rows(variants, self.split.held_out), trials.observers[0]
+        rows, variants = self._judge(model, candidate, ratio, trials)
+        observe = trials.observers[0]
         report = fidelity_report(self.images, rows, variants, observe, on_step, trials.score)
         if not report.found:
             raise ValueError(f"none of the images held out of {self.images} can be shown")
@@ -119,7 +119,7 @@ class Tuning:
             "environment": environment(model),
         }
         settings = Preset(candidate.at(ratio))
-        return Outcome(settings, _tuned(ratio), report, self._run(name) | evidence)
+        return Outcome(settings, f"{TUNED} {ratio:g}", report, self._run(name) | evidence)
 
     def _run(self, name: str) -> dict[str, Any]:
         """What makes results comparable."""
@@ -149,14 +149,21 @@ class Tuning:
         replay = Replay(model, observers[0], self.split.calibration)
         return Trials(replay, self.images, observers, kept, score, on_step)
 
-    def _variants(self, model: nn.Module, candidate: Candidate, ratio: float) -> dict[str, Variant]:
-        """What is judged: the settings, also at other fractions, and their rivals."""
-        names = {c.name for c in named_candidates(model)}
-        rivals = [rival for rival in RIVALS if rival in names]
-        variants = make_variants(model, [DOWNSAMPLE, *rivals], REPORTED)
-        ratios = sorted({ratio, *REPORTED})
-        return variants | {_tuned(r): Variant(candidate.at(r)) for r in ratios}
-
-
-def _tuned(ratio: float) -> str:
-    return f"{TUNED} {ratio:g}"
+    def _judge(
+        self, model: nn.Module, candidate: Candidate, ratio: float, trials: Trials
+    ) -> tuple[list[Row], dict[str, Variant]]:
+        """Rows of the settings, also at other fractions, and of their rivals; and these by name."""
+        named = {c.name for c in named_candidates(model)}
+        rivals = [DOWNSAMPLE, *(rival for rival in RIVALS if rival in named)]
+        rival_variants = make_variants(model, rivals, REPORTED)
+        # Kept by the candidate's own name: to other searches the word "tuned" means something else.
+        ratios = {f"{candidate.name} {r:g}": r for r in sorted({ratio, *REPORTED})}
+        own = {name: Variant(candidate.at(r)) for name, r in ratios.items()}
+        rows = trials.rows(rival_variants | own, self.split.held_out)
+        rows += [
+            row | {"variant": f"{TUNED} {ratios[row['variant']]:g}"}
+            for row in rows
+            if row.get("variant") in ratios
+        ]
+        tuned = {f"{TUNED} {ratios[name]:g}": variant for name, variant in own.items()}
+        return rows, rival_variants | tuned
