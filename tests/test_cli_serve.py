@@ -1,9 +1,12 @@
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
+import ipcv
 from ipcv.cli import main
+from ipcv.integrations.vllm.settings import split
 
 SERVE = sys.modules["ipcv.cli.serve"]  # of that name the package has the function
 MODEL = "Qwen/Qwen2-VL-2B-Instruct"
@@ -81,3 +84,16 @@ def test_without_vllm(
     assert serve(MODEL) == 1
     assert capsys.readouterr().err == "ipcv: ipcv serve needs vLLM: pip install 'ipcv[vllm]'\n"
     assert not vllm
+
+
+def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ipcv.json"
+    ipcv.save(path, ipcv.Preset(ipcv.IPCV(4, 0.5)))
+    changes, attention = split({"settings": str(path), "reduction_ratio": 0.6})
+    assert attention == "auto"
+    assert ipcv.IPCV.from_dict(changes) == ipcv.IPCV(4, 0.6)
+    assert serve(MODEL, "--settings", str(path)) == 0
+    ipcv.save(path, ipcv.Preset(ipcv.Progressive()))
+    capsys.readouterr()
+    assert serve(MODEL, "--settings", str(path)) == 1
+    assert "holds Progressive" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
@@ -34,6 +35,9 @@ def serve(
     reconstruction: Annotated[
         str | None, Option(help="Rule that rebuilds removed ones.", show_default="preset")
     ] = None,
+    settings: Annotated[
+        Path | None, Option(help="A file of ipcv tune; options given besides go before it.")
+    ] = None,
     attention: Annotated[
         str, Option(help="How kept patches ask all: auto, sdpa, flash or full.")
     ] = "auto",
@@ -51,6 +55,7 @@ def serve(
             "num_neighbors": num_neighbors,
             "selector": selector,
             "reconstruction": reconstruction,
+            "settings": None if settings is None else str(settings.resolve()),
             "attention": attention,
         }.items()
         if value is not None

@@ -17,6 +17,7 @@ from ipcv.encoders.registry import (
     Encoder,
 )
 from ipcv.presets import scaled_vision
+from ipcv.settings_file import load
 
 KEY = "ipcv"
 """The key of `additional_config` that holds our settings."""
@@ -78,7 +79,10 @@ class Settings:
 
 
 def split(given: object) -> tuple[dict[str, Any], Attention]:
-    """Settings of `ipcv.IPCV`, checked one by one, and the attention. Raises `ValueError`."""
+    """Settings of `ipcv.IPCV`, checked one by one, and the attention. Raises `ValueError`.
+
+    "settings" names a file of `ipcv tune`; what is given besides goes before it.
+    """
     if not isinstance(given, Mapping):
         raise ValueError(f"ipcv settings must be a JSON object, got {given!r}")
     changes = dict(given)
@@ -86,8 +90,19 @@ def split(given: object) -> tuple[dict[str, Any], Attention]:
     if attention not in get_args(Attention):
         names = ", ".join(get_args(Attention))
         raise ValueError(f"ipcv attention must be one of {names}, got {attention!r}")
+    if (path := changes.pop("settings", None)) is not None:
+        changes = _from_file(path) | changes
     IPCV.from_dict(changes)
     return changes, attention
+
+
+def _from_file(path: object) -> dict[str, Any]:
+    if not isinstance(path, str):
+        raise ValueError(f"ipcv settings must name a file, got {path!r}")
+    vision = load(path).vision
+    if not isinstance(vision, IPCV):
+        raise ValueError(f"a server compresses by IPCV, and {path} holds {type(vision).__name__}")
+    return vision.to_dict()
 
 
 def _depth(hf_config: Any) -> int:
