@@ -9,6 +9,7 @@ from ipcv.api import VisionMethod
 from ipcv.baselines import CDPruner, PruneOnly, RandomPrune, ToMe, UniformPrune, VisionZip
 from ipcv.config import IPCV, Config, require_name
 from ipcv.decoders import DART, FastV, LanguageMethod, RandomDrop, V2Drop
+from ipcv.progressive import Progressive
 
 METHODS: dict[str, type[LanguageMethod]] = {
     "dart": DART,
@@ -21,7 +22,8 @@ METHODS: dict[str, type[LanguageMethod]] = {
 """Those of the language side."""
 
 VISION: dict[str, type[VisionMethod]] = {
-    method.__name__: method for method in (IPCV, ToMe, PruneOnly, RandomPrune, UniformPrune)
+    method.__name__: method
+    for method in (IPCV, Progressive, ToMe, PruneOnly, RandomPrune, UniformPrune)
 }
 LANGUAGE: dict[str, type[LanguageMethod]] = {m.__name__: m for m in METHODS.values()}
 
