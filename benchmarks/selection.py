@@ -50,14 +50,14 @@ CALIBRATION = HELD_OUT + 100_000
 
 FINALISTS = ("ipcv", "ipcv-linear", "progressive", "tome", "tome-decreasing", "downsample")
 RATIOS = (0.35, 0.5, 0.65, 0.8, 0.9)
-SCREENED = (0.5, 0.65, 0.8)
+SCREENED = (0.65, 0.8)
 
 
 def finalists(model: nn.Module, ratios: Sequence[float] = RATIOS) -> dict[str, Variant]:
     """By name, after the uncompressed model."""
     named = [name for name in FINALISTS if name != "ipcv-linear"]
     variants = make_variants(model, named, ratios)
-    published = preset(model).vision.to_dict()
+    published = preset(model, published=True).vision.to_dict()
     for ratio in ratios:
         changed = published | {"reduction_ratio": ratio, "reconstruction": "linear"}
         variants[f"ipcv-linear {ratio:g}"] = Variant(IPCV(**changed))
@@ -67,8 +67,9 @@ def finalists(model: nn.Module, ratios: Sequence[float] = RATIOS) -> dict[str, V
 def candidates(model: nn.Module) -> dict[str, Variant]:
     """What is screened: parts of IPCV in all pairs that tell, finalists, ablations, mixtures."""
     encoder, module = find_encoder(model)
-    pairs = [(s, r) for s in SELECTORS for r in ("mean", "linear")]
-    pairs += [(s, r) for s in ("difference", "stratified") for r in RECONSTRUCTORS]
+    pairs = [(selector, "linear") for selector in SELECTORS]
+    pairs += [("difference", reconstruction) for reconstruction in RECONSTRUCTORS]
+    pairs += [("stratified", "mean"), ("random", "mean")]
     parts = {
         f"{s} / {r}": Variant(IPCV(2, 0.65, 0, selector=s, reconstruction=r)) for s, r in pairs
     }
@@ -89,9 +90,13 @@ def flops(run: Callable[[Variant], object], variants: Mapping[str, Variant]) -> 
 
 
 def sample(folder: Path, count: int) -> list[Path]:
-    """So many images, of all kinds as in the folder, evenly."""
-    images = find_images(folder)
-    return images[:: max(1, len(images) // count)][:count]
+    """So many images, evenly, and equally many of every kind."""
+    kinds: dict[Path, list[Path]] = {}
+    for path in find_images(folder):
+        kinds.setdefault(path.parent, []).append(path)
+    each = count // len(kinds)
+    steps = {kind: len(paths) // each for kind, paths in kinds.items()}
+    return [p for kind, own in kinds.items() for p in own[steps[kind] // 2 :: steps[kind]][:each]]
 
 
 def screen_photos(model: nn.Module, folder: Path, work: Path, count: int) -> dict[str, Any]:
@@ -139,7 +144,7 @@ def main() -> None:
     parser.add_argument("dinov2", help="folder or hub id")
     parser.add_argument("photos", type=Path, help="what photos.py made")
     parser.add_argument("--work", type=Path, default=Path("selection"))
-    parser.add_argument("--images", type=int, default=12, help="to screen on")
+    parser.add_argument("--images", type=int, default=8, help="to screen on")
     parser.add_argument("--scenes", type=int, default=12, help="to screen on")
     parser.add_argument("--questions", type=int, default=600, help="held-out, for the finalists")
     parser.add_argument("--screen-only", action="store_true", help="leave the finalists out")

@@ -33,7 +33,7 @@ def write() -> None:
     results = read("selection-screening")
     counts = results["photos"]["images"], results["scenes"]["scenes"]
     fill(PAGE, "screening", screening(results))
-    fill(PAGE, "counts", f"{counts[0]} calibration crops and {counts[1]} scenes.")
+    fill(PAGE, "counts", f"Measured on {counts[0]} calibration crops and {counts[1]} scenes.")
     for name, scale, digits in (("photos", 1, 3), ("scenes", 100, 1)):
         if (RESULTS / f"selection-{name}.json").exists():
             found = read(f"selection-{name}")

@@ -14,7 +14,7 @@ import ipcv
 from ipcv.baselines import ToMe
 from ipcv.baselines.tome import merge
 from ipcv.encoders.registry import adapter_for
-from ipcv.progressive.matching import match
+from ipcv.matching import match
 
 
 def plain_match(keys, r, protected):
@@ -58,6 +58,23 @@ def test_matching_and_merging(patches, r, protected, seed):
         assert destination[group].tolist() == went
         torch.testing.assert_close(means[group], expected)
         assert new_sizes[group].tolist() == totals
+
+
+def test_matching_stays_within_the_memory_budget(monkeypatch):
+    keys = torch.randn(3, 31, 4)
+    expected, largest = match(keys, 7, 1), []
+    compute = torch.Tensor.__matmul__
+
+    def record(a, b):
+        product = compute(a, b)
+        largest.append(product.numel() * product.element_size())
+        return product
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", record)
+    for budget in (100, 2000):
+        monkeypatch.setattr("ipcv.ops.NEIGHBOR_MEMORY_BUDGET", budget)
+        assert all(map(torch.equal, match(keys, 7, 1), expected))
+        assert max(largest) <= budget
 
 
 def rotated(x, cos, sin):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ipcv.config import require_integer
-from ipcv.progressive.matching import match
+from ipcv.matching import match
 from ipcv.progressive.run import (
     ProgressiveMethod,
     Run,

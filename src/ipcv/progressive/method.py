@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ipcv import ops
 from ipcv.config import require_fraction, require_name
-from ipcv.progressive.matching import match
+from ipcv.matching import match
 from ipcv.progressive.run import (
     ProgressiveMethod,
     Run,

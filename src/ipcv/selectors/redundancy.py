@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ipcv.matching import best_counterparts
 from ipcv.selectors.groups import per_group
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def redundancy(previous: Tensor, rows: Tensor, layout: Layout) -> Tensor:
 def _rounds(rows: Tensor) -> Tensor:
     """`(G, n, C) -> (G, n)`: rounds outlived, plus a unit less the similarity, scaled below 1."""
     left = torch.arange(rows.shape[1], device=rows.device).expand(len(rows), -1)
-    unit = F.normalize(rows.float() - rows.float().mean(1, keepdim=True), dim=-1)
-    scores = torch.full_like(unit[..., 0], rows.shape[1])
+    centered = rows.float() - rows.float().mean(1, keepdim=True)
+    scores = torch.full_like(centered[..., 0], rows.shape[1])
     turn = 0
     while (length := left.shape[1]) > 1:
-        states = unit.gather(1, left[..., None].expand(-1, -1, unit.shape[-1]))
-        similarity = (states[:, ::2] @ states[:, 1::2].transpose(1, 2)).amax(-1)
+        states = centered.gather(1, left[..., None].expand(-1, -1, rows.shape[2]))
+        similarity, _ = best_counterparts(states)
         order = similarity.argsort(dim=1, descending=True, stable=True)
         goes = order[:, : (length + 2) // 4]
         outlived = turn + (1 - similarity.gather(1, goes)) / 3
