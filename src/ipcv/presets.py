@@ -16,6 +16,7 @@ from ipcv.decoders.registry import MODEL_TYPES, find_decoder
 from ipcv.encoders.base import EncoderAdapter
 from ipcv.encoders.packed import PackedEncoder
 from ipcv.encoders.registry import Encoder, family_of, find_encoder
+from ipcv.progressive import Progressive
 
 
 class Preset(NamedTuple):
@@ -34,13 +35,17 @@ class Shape(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """Settings that `ipcv tune` found, and its file, in the repository, that says how good."""
+    """Settings, and the file in the repository that says how good they are."""
 
-    vision: IPCV
+    vision: VisionMethod
     evidence: str
 
 
-TUNED: dict[Shape, Tuned] = {}
+TUNED: dict[Shape, Tuned] = {
+    Shape("Dinov2Model", width=384, depth=12): Tuned(
+        Progressive(reduction_ratio=0.8), "benchmarks/results/dinov2.json"
+    ),
+}
 """Per shape of encoder, what is better than the published settings on held-out images."""
 
 
