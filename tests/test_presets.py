@@ -2,7 +2,8 @@ import pytest
 from transformers import Dinov2Config, Dinov2Model
 
 import ipcv
-from ipcv.encoders.registry import supported_model_types
+from ipcv.encoders.registry import find_encoder, supported_model_types
+from ipcv.presets import TUNED, Shape, Tuned
 from tests.encoders.families import FAMILIES, build
 
 
@@ -39,3 +40,25 @@ def test_fractions_of_the_depth_are_kept(depth, prune_layer, stabilization):
 def test_unknown_model_type():
     with pytest.raises(ValueError, match=r"blip.*not supported"):
         ipcv.preset("blip")
+
+
+def test_tuned_settings_are_for_encoders_of_their_shape(monkeypatch):
+    model = build("dinov2")
+    published, tuned = ipcv.preset(model), ipcv.IPCV(1, 0.5, selector="uniform")
+    monkeypatch.setitem(TUNED, Shape("Dinov2Model", 32, 4), Tuned(tuned, "nowhere.json"))
+    assert ipcv.preset(model) == published._replace(vision=tuned)
+    assert ipcv.preset(model, published=True) == published
+    deeper = Dinov2Config(num_hidden_layers=5, hidden_size=32, num_attention_heads=2)
+    assert ipcv.preset(Dinov2Model(deeper)).vision.selector == "difference"
+    assert ipcv.preset(build("dinov2_with_registers")).vision.selector == "difference"
+    assert ipcv.preset("dinov2").vision.selector == "difference"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_encoder_has_a_shape(name, monkeypatch):
+    model = build(name)
+    encoder, module = find_encoder(model)
+    shape = Shape(encoder.class_name, 32, len(encoder.adapter(module).blocks))
+    tuned = ipcv.IPCV(1, 0.4)
+    monkeypatch.setitem(TUNED, shape, Tuned(tuned, "nowhere.json"))
+    assert ipcv.preset(model).vision == tuned

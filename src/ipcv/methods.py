@@ -43,5 +43,5 @@ def from_named(settings: Mapping[str, Any], known: Mapping[str, type[Method]]) -
     """
     own = dict(settings)
     name = own.pop("method", None)
-    require_name("method", name, known)
+    require_name("method", name, list(known))
     return known[name].from_dict(own)

@@ -142,4 +142,4 @@ def test_killed_worker(server: Server) -> None:
     assert any(failed)
     for error, future, (_, text) in zip(failed, waiting, asked, strict=True):
         assert isinstance(error, openai.APIError) if error else future.result() == text
-    assert server.process.wait(60) != 0
+    server.process.wait(60)  # with a status of its own choice

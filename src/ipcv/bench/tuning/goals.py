@@ -95,15 +95,14 @@ class Speedup(Goal):
 
     def _settle(self, turn: str, pool: Sequence[Candidate], trials: Trials) -> None:
         """Put into the records with which fraction each candidate takes part in this round."""
-        rounds = {c: _rounds(trials, c) for c in pool}
-        before = {c: [*own.values()][-1:] for c, own in rounds.items() if turn not in own}
-        timed = {
-            c.name: c.at(row["ratio"]) for c, rows in before.items() for row in rows if row["ratio"]
-        }
+        rounds = {c: own for c in pool if turn not in (own := _rounds(trials, c))}
+        before = {c: next(reversed(own.values()), {}) for c, own in rounds.items()}
+        timed = {c.name: c.at(row["ratio"]) for c, row in before.items() if row.get("ratio")}
         times = trials.replay.times(timed) if timed else {}
-        for candidate, rows in before.items():
-            budget = rows[0]["budget"] if rows else 1 / self.times
-            budget /= self.times * times.get(candidate.name, 1 / self.times)
+        for candidate, earlier in before.items():
+            budget = earlier.get("budget", 1 / self.times)
+            if candidate.name in times:
+                budget /= self.times * times[candidate.name]
             row = {"candidate": candidate.name, "round": turn, "budget": budget}
             trials.records.add(row | {"ratio": _ratio_within(budget, candidate, trials)})
 
