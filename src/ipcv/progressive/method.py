@@ -97,11 +97,12 @@ class PruningRun(Run):
         states, query, sizes = tokens.states, tokens.query, self.sizes
         if r:
             kept, destination = match(self.features(tokens), r, self.protected)
-            states = self._remove(tokens, kept)
-            query = _rows(query, kept)
+            step = self._remove(tokens, kept)
+            states, query = (_chosen(x, step.kept) for x in (states, query))
             self.rows = self.rows.gather(1, kept)
             self.sizes = torch.zeros_like(sizes[:, : kept.shape[1]])
             self.sizes.scatter_add_(1, destination, sizes)
+            self.steps.append(step)
         return states, proportional_attention(query, tokens.key, tokens.value, sizes, scale)
 
     @staticmethod
@@ -110,28 +111,23 @@ class PruningRun(Run):
         parts = tokens.plain_key.mean(2), tokens.normed
         return torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
 
-    def _remove(self, tokens: Tokens, kept: Tensor) -> Tensor:
-        """The states `(G, K, C)` of the kept tokens; remember how to rebuild the others."""
+    def _remove(self, tokens: Tokens, kept: Tensor) -> _Step:
+        """How to rebuild all but these `(G, K)`."""
         (groups, length), width = self.rows.shape, kept.shape[1]
         goes = torch.ones_like(self.rows).scatter_(1, kept, 0)
         order = goes.argsort(dim=1, stable=True)  # kept ones first
-        places = torch.arange(groups * length, device=kept.device).view(groups, length)
-        (stay, go), (stay_rows, go_rows), (stay_normed, go_normed), (stay_states, go_states) = (
-            [part.flatten(0, 1) for part in _rows(x, order).split([width, length - width], dim=1)]
-            for x in (places, self.rows, tokens.normed, tokens.states)
-        )
+        order += torch.arange(0, groups * length, length, device=order.device)[:, None]
+        stay, go = (part.flatten() for part in order.split([width, length - width], dim=1))
+        normed, states = (x.flatten(0, 1) for x in (tokens.normed, tokens.states))
+        rows, lengths = self.rows.flatten(), ([length - width] * groups, [width] * groups)
 
         def positions() -> tuple[Tensor, Tensor]:
-            found = self.positions()
-            return found[go_rows], found[stay_rows]
+            places = self.positions()
+            return places[rows[go]], places[rows[stay]]
 
-        lengths = [length - width] * groups, [width] * groups
-        split = Split(go_normed, stay_normed, *lengths, positions)
+        split = Split(normed[go], normed[stay], *lengths, positions)
         neighbors = RECONSTRUCTORS[self.method.reconstruction](split, self.method.num_neighbors)
-        rebuild = ops.Reconstruction(go_states, stay_states, neighbors)
-        self.steps.append(_Step(stay, go, rebuild))
-        kept_states: Tensor = stay_states.view(groups, width, -1)
-        return kept_states
+        return _Step(stay, go, ops.Reconstruction(states[go], states[stay], neighbors))
 
     def restore(self, tokens: Tensor) -> Tensor:
         """Undo the removals, the last one first."""
@@ -141,8 +137,7 @@ class PruningRun(Run):
         return rows.view(len(tokens), -1, rows.shape[1])
 
 
-def _rows(values: Tensor, places: Tensor) -> Tensor:
-    """Of `(G, n, ...)` those at `(G, k)`."""
-    index = places.view(*places.shape, *[1] * (values.dim() - 2))
-    chosen: Tensor = values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+def _chosen(values: Tensor, places: Tensor) -> Tensor:
+    """`(G, k, ...)` of `(G, n, ...)`, by `(G * k,)` places among all `G * n`."""
+    chosen: Tensor = values.flatten(0, 1)[places].unflatten(0, (len(values), -1))
     return chosen
