@@ -1,5 +1,6 @@
 """The search, on goals and costs that are written down here."""
 
+import dataclasses
 import math
 from random import Random
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from ipcv.bench.tuning.candidates import Candidate, Space, named_candidates, of_
 from ipcv.bench.tuning.goals import GRID, Floor, Goal, Speedup
 from ipcv.bench.tuning.halving import halve, rungs
 from ipcv.bench.tuning.search import search
+from ipcv.reconstruction import RECONSTRUCTORS
+from ipcv.selectors import SELECTORS
 
 
 def test_rounds_end_with_everything():
@@ -61,7 +64,7 @@ MERGING = Candidate("tome", lambda ratio: ToMe(ratio / 12))
 
 
 def tuned(goal, count=60, named=(PUBLISHED, MERGING), seed=0):
-    return search(goal, named, Space(12), range(40), None, count, Random(seed))
+    return search(goal, named, Space(12, (ipcv.IPCV,)), range(40), None, count, Random(seed))
 
 
 def test_the_best_that_was_tried_is_found():
@@ -75,7 +78,7 @@ def test_the_best_that_was_tried_is_found():
     assert tuned(Fewest())[0].name == candidate.name
     assert set(goal.seen[0]) < tried
     # Half are variations of good ones, which prune as late as allowed more often than random ones.
-    late = [" p6 " in name for name in goal.seen[1]]
+    late = ["prune_layer=6 " in name for name in goal.seen[1]]
     assert sum(late[31:]) > 1.5 * sum(late[:31])
 
 
@@ -170,16 +173,24 @@ def test_named_methods_are_tried_once_and_where_they_work():
     assert plain[0] == "published"
     assert {"random", "uniform", "prune-only", "tome"} < set(plain)
     assert not {"ipcv", "downsample"} & set(plain)  # the preset is the published one here
-    windows = {c.name for c in named_candidates(build("qwen2_5_vl"))}
-    assert windows == set(plain) - {"progressive", "tome", "tome-decreasing"}
+    windowed = build("qwen2_5_vl")
+    windows = {c.name for c in named_candidates(windowed)}
+    assert windows == set(plain) - {"tome", "tome-decreasing", "progressive"}
+    assert Space.of(windowed) == Space(4, (ipcv.IPCV,))
+    assert Space.of(build("qwen2_vl")) == Space(4)
 
 
-def test_random_settings_fit_the_encoder():
+def test_random_settings():
     space, rng = Space(4), Random(1)
-    for _ in range(200):
-        settings = space.draw(rng)
-        assert 1 <= settings.prune_layer <= 3
-        assert settings.prune_layer + settings.stabilization_layers <= 4
+    drawn = [space.draw(rng) for _ in range(200)]
+    assert {type(settings) for settings in drawn} == {ipcv.IPCV, ipcv.Progressive}
+    assert {m.prune_layer for m in drawn if isinstance(m, ipcv.IPCV)} == {1, 2, 3}
+    assert {m.selector for m in drawn if isinstance(m, ipcv.IPCV)} == set(SELECTORS)
+    assert {m.reconstruction for m in drawn} == set(RECONSTRUCTORS)
+    assert len({of_settings(m).name for m in drawn}) == len(set(drawn))
+    for settings in drawn:
         other = space.vary(settings, rng)
+        assert type(other) is type(settings)
         differing = [n for n, v in settings.to_dict().items() if other.to_dict()[n] != v]
         assert len(differing) <= 1
+        assert of_settings(settings).at(0.25) == dataclasses.replace(settings, reduction_ratio=0.25)

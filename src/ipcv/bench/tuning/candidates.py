@@ -1,12 +1,13 @@
-"""What a search tries: methods by name, and random settings of `ipcv.IPCV`."""
+"""What a search tries: methods by name, and random settings."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from ipcv.api import VisionMethod, compress
 from ipcv.bench.variants import VISION_METHODS
 from ipcv.config import IPCV
 from ipcv.encoders.registry import adapter_for
+from ipcv.progressive import Progressive
 from ipcv.reconstruction import RECONSTRUCTORS
 from ipcv.selectors import SELECTORS
 
@@ -60,41 +62,46 @@ def _works(model: nn.Module, vision: VisionMethod) -> bool:
         return False
 
 
-def of_settings(settings: IPCV) -> Candidate:
-    """The candidate with these settings."""
-    name = (
-        f"{settings.selector}+{settings.reconstruction} p{settings.prune_layer} "
-        f"A{settings.stabilization_layers} k{settings.num_neighbors}"
+def of_settings(settings: VisionMethod) -> Candidate:
+    """The candidate with these settings, of which one is its `reduction_ratio`."""
+    kind, given = type(settings), settings.to_dict()
+    shown = (f"{n}={v}" for n, v in given.items() if n not in ("reduction_ratio", "scope"))
+    return Candidate(
+        f"{kind.__name__} {' '.join(shown)}",
+        lambda ratio: kind.from_dict(given | {"reduction_ratio": ratio}),
     )
-    return Candidate(name, lambda ratio: dataclasses.replace(settings, reduction_ratio=ratio))
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """Settings of `ipcv.IPCV` for an encoder of `depth` blocks."""
+    """Settings to try in an encoder of `depth` blocks, of these kinds of methods."""
 
     depth: int
+    kinds: tuple[type[VisionMethod], ...] = (IPCV, Progressive)
 
     @classmethod
     def of(cls, model: nn.Module) -> Space:
-        """Those for the vision encoder of `model`."""
-        return cls(len(adapter_for(model).blocks))
+        """For the vision encoder of `model`."""
+        works = _works(model, Progressive())
+        return cls(len(adapter_for(model).blocks), cls.kinds if works else (IPCV,))
 
-    def draw(self, rng: Random) -> IPCV:
+    def draw(self, rng: Random) -> VisionMethod:
         """Random settings."""
-        layer = rng.randint(1, self.depth - 1)
-        return IPCV(
-            prune_layer=layer,
-            stabilization_layers=rng.randint(0, self.depth - layer),
-            num_neighbors=rng.choice(NEIGHBORS),
-            selector=rng.choice([*SELECTORS]),
-            reconstruction=rng.choice([*RECONSTRUCTORS]),
-        )
+        kind = rng.choice(self.kinds)
+        return kind.from_dict({n: rng.choice(v) for n, v in self._values(kind).items()})
 
-    def vary(self, settings: IPCV, rng: Random) -> IPCV:
+    def vary(self, settings: VisionMethod, rng: Random) -> VisionMethod:
         """The settings with one of them drawn anew."""
-        name = rng.choice(
-            ("prune_layer", "stabilization_layers", "num_neighbors", "selector", "reconstruction")
-        )
-        fresh = getattr(self.draw(rng), name)
-        return IPCV(**settings.to_dict() | {name: fresh})
+        name, values = rng.choice([*self._values(type(settings)).items()])
+        return type(settings).from_dict(settings.to_dict() | {name: rng.choice(values)})
+
+    def _values(self, kind: type[VisionMethod]) -> dict[str, Sequence[Any]]:
+        """What each setting of that kind of method may be."""
+        values: dict[str, Sequence[Any]] = {
+            "prune_layer": range(1, self.depth),
+            "stabilization_layers": range(self.depth),
+            "num_neighbors": NEIGHBORS,
+            "selector": [*SELECTORS],
+            "reconstruction": [*RECONSTRUCTORS],
+        }
+        return {name: values[name] for name in inspect.signature(kind).parameters if name in values}

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+from ipcv.api import VisionMethod
 from ipcv.bench.tuning.candidates import PUBLISHED, Candidate, Space, of_settings
 from ipcv.bench.tuning.goals import Goal
 from ipcv.bench.tuning.halving import FIRST, best_part, halve
 from ipcv.bench.tuning.trials import Trials
-from ipcv.config import IPCV
 
 ATTEMPTS = 20
 """Settings drawn for each one that is wanted, before the search goes on with fewer."""
@@ -41,7 +41,7 @@ def search(
     """
     pool = [candidate for candidate in named if goal.reaches(candidate, trials)]
 
-    def add(draw: Callable[[], IPCV], wanted: int) -> None:
+    def add(draw: Callable[[], VisionMethod], wanted: int) -> None:
         tried = {candidate.at(0.5) for candidate in pool}
         full = len(pool) + wanted
         for _ in range(ATTEMPTS * wanted):
@@ -57,7 +57,7 @@ def search(
 
     add(lambda: space.draw(rng), count - count // 2)
     best = best_part(pool, values(pool, images[:FIRST])) if pool else []
-    models = [IPCV(**m.to_dict()) for c in best if isinstance(m := c.at(0.5), IPCV)]
+    models = [m for c in best if isinstance(m := c.at(0.5), space.kinds)]
     if models:
         add(lambda: space.vary(rng.choice(models), rng), count // 2)
     published = [candidate for candidate in pool if candidate.name == PUBLISHED]
