@@ -35,7 +35,7 @@ from ipcv.encoders.registry import find_encoder
 from straightforward import straightforward
 
 PUBLISHED = ("qwen2-vl-7b", "qwen2.5-vl-7b", "internvl3-8b")
-REPETITIONS = range(3, 15)
+REPETITIONS = range(2, 15)
 """Between these bounds as many as there is time for."""
 LARGEST_MATRIX = 8 * 2**30
 """Bytes of distances beyond which the straightforward form is left out."""
@@ -83,7 +83,7 @@ def make_encoder(name: str, case: Case, options: argparse.Namespace) -> tuple[An
     """An encoder, and the published settings with the same fractions of its depth."""
     full, device = shape_config(name).vision_config, torch.device(options.device)
     full_depth = getattr(full, "depth", None) or full.num_hidden_layers
-    usual = (8 if case.images * case.item < 10_000 else 4) if device.type == "cpu" else full_depth
+    usual = (8 if case.images * case.item < 5_000 else 4) if device.type == "cpu" else full_depth
     depth = options.depth or usual
     config = shape_config(name, depth)
     if options.width:
