@@ -12,6 +12,7 @@ from ipcv.reconstruction import RECONSTRUCTORS
 from ipcv.selectors import SELECTORS
 
 Scope = Literal["item", "batch"]
+NeighborScope = Literal["item", "frames"]
 
 
 class Config:
@@ -57,6 +58,10 @@ class IPCV(Config):
             published one.
         reconstruction: name of the rule for what rebuilds a removed patch, in
             `ipcv.reconstruction`; "mean" is the published one.
+        neighbor_scope: where a removed patch of a video looks for neighbours. "item": in all of
+            it, as published, in time quadratic in its length. "frames": among as many kept patches
+            as three frames have on average, those around its own frame. Videos of up to three
+            frames, and images, are searched whole in any case.
 
     Raises:
         ValueError: a setting is out of range or of the wrong type.
@@ -69,14 +74,15 @@ class IPCV(Config):
     scope: Scope = "item"
     selector: str = "difference"
     reconstruction: str = "mean"
+    neighbor_scope: NeighborScope = "frames"
 
     def __post_init__(self) -> None:
         self._require_integer("prune_layer", minimum=1)
         require_fraction("reduction_ratio", self.reduction_ratio)
         self._require_integer("stabilization_layers", minimum=0)
         self._require_integer("num_neighbors", minimum=1)
-        if self.scope not in get_args(Scope):
-            raise ValueError(f'scope must be "item" or "batch", got {self.scope!r}')
+        require_name("scope", self.scope, get_args(Scope))
+        require_name("neighbor_scope", self.neighbor_scope, get_args(NeighborScope))
         require_name("selector", self.selector, SELECTORS)
         require_name("reconstruction", self.reconstruction, RECONSTRUCTORS)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ipcv import ops
 from ipcv.config import IPCV
 from ipcv.memo import Memo
+from ipcv.neighbors import Frames, Reconstruction
 from ipcv.reconstruction import RECONSTRUCTORS, Split
 from ipcv.selectors import SELECTORS
 
@@ -31,6 +32,7 @@ class Layout:
         padding_lengths: how many rows of each group those are; empty without padding.
         positions: gives `(N, 3)` int64 on the device: frame or tile, row and column of the patch.
         order: gives `(N,)`, for each row the input row it holds, where the encoder permutes rows.
+        frames: frames per item, whose rows follow each other; empty where items have none.
     """
 
     item_lengths: tuple[int, ...]
@@ -41,6 +43,7 @@ class Layout:
     padding: Tensor | None = None
     padding_lengths: tuple[int, ...] = ()
     order: Callable[[], Tensor] | None = None
+    frames: tuple[int, ...] = ()
 
     @property
     def filled_lengths(self) -> list[int]:
@@ -52,7 +55,7 @@ class Layout:
         """All items as one, for `scope="batch"`; rectangular groups stay."""
         everything = (sum(self.item_lengths),)
         groups = self.group_lengths if self.rectangular else everything
-        return replace(self, item_lengths=everything, group_lengths=groups)
+        return replace(self, item_lengths=everything, group_lengths=groups, frames=())
 
     def keep_counts(self, reduction_ratio: float) -> list[int]:
         """Rows to keep per group, protected rows included."""
@@ -124,7 +127,7 @@ class Selection(Memo):
     counts: list[int]
     kept: Tensor
     removed: Tensor
-    reconstruct: ops.Reconstruction
+    reconstruct: Reconstruction
 
     @classmethod
     def of(cls, choice: Choice, rows: Tensor, method: IPCV) -> Selection:
@@ -137,9 +140,13 @@ class Selection(Memo):
             places = layout.positions()
             return places[removed], places[kept]
 
-        split = Split(rows[removed], rows[kept], removed_lengths, kept_lengths, positions)
+        frames = None
+        if layout.frames and method.neighbor_scope == "frames":
+            frames = Frames(layout.frames, removed, kept)
+        parts = rows[removed], rows[kept]
+        split = Split(*parts, removed_lengths, kept_lengths, positions, frames)
         neighbors = RECONSTRUCTORS[method.reconstruction](split, method.num_neighbors)
-        return cls(*choice, ops.Reconstruction(split.removed, split.kept, neighbors))
+        return cls(*choice, Reconstruction(split.removed, split.kept, neighbors))
 
     def merge(self, kept: Tensor, removed: Tensor) -> Tensor:
         """All rows `(N, C)` in their original order."""

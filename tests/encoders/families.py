@@ -72,11 +72,13 @@ class Item:
         groups: rows that compete: of each the same fraction is kept. Without padding.
         segments: for a block, the rows that attend each other.
         protected: rows at the start of each group that are always kept.
+        frames: of a video whose rows follow each other frame by frame.
     """
 
     groups: list[torch.Tensor]
     segments: Callable[[int], list[torch.Tensor]]
     protected: int = 0
+    frames: int = 1
 
 
 @torch.no_grad()
@@ -128,7 +130,7 @@ def tokens(prompts: list[list[tuple[int, int]]]) -> dict:
 
 # Packed rows: the Qwen family.
 
-GRIDS = {"small": (1, 4, 4), "large": (1, 6, 8), "video": (3, 4, 6)}
+GRIDS = {"small": (1, 4, 4), "large": (1, 6, 8), "video": (5, 4, 6)}
 
 
 def qwen_inputs(model: nn.Module, prompts: Prompts) -> dict:
@@ -175,7 +177,8 @@ def qwen_items(model: nn.Module, prompts: Prompts) -> list[Item]:
     for medium in flat(prompts):
         frames, height, width = GRIDS[medium]
         rows = torch.arange(frames * height * width) + first
-        items.append(Item([rows], partial(qwen_segments, model, rows, GRIDS[medium])))
+        segments = partial(qwen_segments, model, rows, GRIDS[medium])
+        items.append(Item([rows], segments, frames=frames))
         first += len(rows)
     return items
 

@@ -97,8 +97,20 @@ class PlainItem:
         return kept
 
     def nearest(self, i: int) -> list[int]:
-        distances = {j: float((self.pruned[i] - self.pruned[j]).norm()) for j in self.kept}
-        return sorted(self.kept, key=distances.__getitem__)[: self.method.num_neighbors]
+        candidates = self.candidates(i)
+        distances = {j: float((self.pruned[i] - self.pruned[j]).norm()) for j in candidates}
+        return sorted(candidates, key=distances.__getitem__)[: self.method.num_neighbors]
+
+    def candidates(self, i: int) -> list[int]:
+        """Of the kept rows, in a long video, as many around a row's frame as three frames have."""
+        frames, length = self.item.frames, len(self.rows) // self.item.frames
+        if self.method.neighbor_scope == "item" or frames <= 3:
+            return self.kept
+        number = max(self.method.num_neighbors, -(-3 * len(self.kept) // frames))
+        number = min(number, len(self.kept))
+        before = sum(j < i // length * length + length // 2 for j in self.kept)
+        first = min(max(before - number // 2, 0), len(self.kept) - number)
+        return self.kept[first : first + number]
 
     def restore(self, current: Tensor) -> Tensor:
         """All rows from the kept ones."""

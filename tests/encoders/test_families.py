@@ -27,6 +27,7 @@ MATRIX = [
 BARE = {name for name, family in FAMILIES.items() if not family.class_name.endswith("Generation")}
 matrix = pytest.mark.parametrize(("name", "attention", "case"), MATRIX)
 families = pytest.mark.parametrize("name", FAMILIES)
+videos = pytest.mark.parametrize("name", [n for n, family in FAMILIES.items() if family.has_video])
 language_models = pytest.mark.parametrize("name", [name for name in FAMILIES if name not in BARE])
 
 METHOD = ipcv.IPCV(prune_layer=1, reduction_ratio=0.65, stabilization_layers=2, num_neighbors=3)
@@ -146,17 +147,29 @@ def test_without_reconstruction_removed_rows_stay(name):
         assert_close(flat(call["last"])[rows], outputs[-1])
 
 
+@pytest.mark.parametrize("scope", ["frames", "item"])
+@pytest.mark.parametrize("ratio", [0.2, 0.8])
+@videos
+def test_neighbors_in_a_video(name, ratio, scope):
+    method = ipcv.IPCV(1, ratio, 2, 3, neighbor_scope=scope)
+    model, inputs = prompt(name, "video")
+    with captured(model) as call, ipcv.compress(model, method):
+        model(**inputs)
+    for rows, outputs in reference(name, "video", method):
+        assert_close(flat(call["last"])[rows], outputs[-1])
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.has_video])
+@videos
 def test_frames_of_a_video_may_lose_all_their_patches(name, attention):
-    method = ipcv.IPCV(1, 0.98, 1, 3)
+    method = ipcv.IPCV(1, 0.99, 1, 3)
     model, inputs = prompt(name, "video", attention)
     with captured(model) as call, ipcv.compress(model, method) as handle:
         model(**inputs)
     ((rows, outputs),) = reference(name, "video", method, attention)
     assert_close(flat(call["last"])[rows], outputs[-1])
     if "qwen" in name:
-        assert [len(kept) for kept in handle.kept_indices] == [1]  # of three frames
+        assert [len(kept) for kept in handle.kept_indices] == [1]  # of five frames
 
 
 @pytest.mark.parametrize("case", ["two-sizes", "mixed-batch"])

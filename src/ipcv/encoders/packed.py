@@ -157,7 +157,8 @@ def segments_of(cu_seqlens: Tensor, selection: Selection) -> tuple[Segments, Seg
 def packed_layout(grids: Sequence[Sequence[int]], merge: int, device: torch.device) -> Layout:
     """The layout of images and videos with these numbers of frames, rows and columns of patches."""
     lengths = tuple(t * h * w for t, h, w in grids)
-    return Layout(lengths, lengths, partial(grid_positions, grids, merge, device))
+    positions = partial(grid_positions, grids, merge, device)
+    return Layout(lengths, lengths, positions, frames=tuple(t for t, _, _ in grids))
 
 
 def windowed(layout: Layout, order: Callable[[], Tensor]) -> Layout:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ipcv import ops
 from ipcv.config import require_fraction, require_name
 from ipcv.matching import match
+from ipcv.neighbors import Reconstruction
 from ipcv.progressive.run import (
     ProgressiveMethod,
     Run,
@@ -75,7 +76,7 @@ class _Step:
 
     kept: Tensor
     removed: Tensor
-    rebuild: ops.Reconstruction
+    rebuild: Reconstruction
 
 
 @dataclass
@@ -127,7 +128,7 @@ class PruningRun(Run):
 
         split = Split(normed[go], normed[stay], *lengths, positions)
         neighbors = RECONSTRUCTORS[self.method.reconstruction](split, self.method.num_neighbors)
-        return _Step(stay, go, ops.Reconstruction(states[go], states[stay], neighbors))
+        return _Step(stay, go, Reconstruction(states[go], states[stay], neighbors))
 
     def restore(self, tokens: Tensor) -> Tensor:
         """Undo the removals, the last one first."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ipcv.ops import Neighbors
+from ipcv.neighbors import Neighbors
 from ipcv.reconstruction.affine import affine
 from ipcv.reconstruction.linear import linear
 from ipcv.reconstruction.local import local

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipcv.ops import Neighbors
+from ipcv.neighbors import Neighbors
 from ipcv.reconstruction.affine import affine
 from ipcv.reconstruction.local import POSITION_WEIGHT
 from ipcv.reconstruction.split import Split

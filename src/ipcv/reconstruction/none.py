@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipcv.ops import Neighbors
+from ipcv.neighbors import Neighbors
 from ipcv.reconstruction.split import Split
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ipcv import ops
+from ipcv.neighbors import Neighbors
 from ipcv.reconstruction.split import Split
 
 TINY = 1e-12
@@ -15,8 +16,8 @@ TINY = 1e-12
 
 
 def weighted(
-    split: Split, neighbors: ops.Neighbors, rule: Callable[[Tensor, Tensor], Tensor]
-) -> ops.Neighbors:
+    split: Split, neighbors: Neighbors, rule: Callable[[Tensor, Tensor], Tensor]
+) -> Neighbors:
     """The same neighbours with other weights.
 
     Args:
@@ -38,4 +39,4 @@ def weighted(
         offsets = split.kept[indices[row]].float() - split.removed[row, None].float()
         offsets *= present[row, :, None]
         weights[row] = rule(offsets @ offsets.transpose(1, 2), present[row])
-    return ops.Neighbors(indices, weights)
+    return Neighbors(indices, weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ipcv.ops import Neighbors
+from ipcv.neighbors import Neighbors
 from ipcv.reconstruction.offsets import TINY, weighted
 from ipcv.reconstruction.split import Split
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ipcv import ops
+from ipcv.neighbors import Frames, Neighbors, nearest_neighbors
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Split:
         removed, kept: `(R, C)` and `(K, C)`; some of the removed ones may be padding.
         removed_lengths, kept_lengths: rows per item.
         positions: gives `(R, 3)` and `(K, 3)`: frame or tile, row and column of each patch.
+        frames: of items that look for neighbours in few frames.
     """
 
     removed: Tensor
@@ -26,12 +28,12 @@ class Split:
     removed_lengths: Sequence[int]
     kept_lengths: Sequence[int]
     positions: Callable[[], tuple[Tensor, Tensor]]
+    frames: Frames | None = None
 
-    def nearest(self, num_neighbors: int) -> ops.Neighbors:
+    def nearest(self, num_neighbors: int) -> Neighbors:
         """For each removed row the nearest kept rows of its item, all with the same weight."""
-        return ops.nearest_neighbors(
-            self.removed, self.kept, self.removed_lengths, self.kept_lengths, num_neighbors
-        )
+        rows, lengths = (self.removed, self.kept), (self.removed_lengths, self.kept_lengths)
+        return nearest_neighbors(*rows, *lengths, num_neighbors, self.frames)
 
     def located(self, weight: float) -> Split:
         """Positions as more features, in fp32, so that patches far apart are far from each other.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ipcv import ops
+from ipcv.neighbors import nearest_neighbors
 from ipcv.selectors.groups import per_group
 
 if TYPE_CHECKING:
@@ -26,6 +26,6 @@ def _errors(previous: Tensor, rows: Tensor) -> Tensor:
     before, change = previous.flatten(0, 1), (rows.float() - previous.float()).flatten(0, 1)
     lengths = [length] * num_groups
     # A row is among its own neighbours, which only scales the error.
-    neighbors = ops.nearest_neighbors(before, before, lengths, lengths, NEIGHBORS + 1)
+    neighbors = nearest_neighbors(before, before, lengths, lengths, NEIGHBORS + 1)
     error = torch.linalg.vector_norm(change - neighbors.combine(change), dim=-1)
     return error.view(num_groups, length)  # type: ignore[no-any-return]
