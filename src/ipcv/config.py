@@ -60,8 +60,8 @@ class IPCV(Config):
             `ipcv.reconstruction`; "mean" is the published one.
         neighbor_scope: where a removed patch of a video looks for neighbours. "item": in all of
             it, as published, in time quadratic in its length. "frames": among as many kept patches
-            as three frames have on average, those around its own frame. Videos of up to three
-            frames, and images, are searched whole in any case.
+            as three frames have on average, those around its own frame. Only encoders with packed
+            rows (the Qwen family) tell frames apart; videos of up to three are searched whole.
 
     Raises:
         ValueError: a setting is out of range or of the wrong type.
