@@ -7,27 +7,27 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ipcv import Progressive
-from ipcv.baselines.tome import MergingRun, ToMe
 from ipcv.progressive.method import PruningRun
 from ipcv.progressive.run import Run, Tokens
 
 
-class ByKeys(PruningRun):
-    """Counterparts by the cosine of keys alone."""
-
-    @staticmethod
-    def features(tokens: Tokens) -> Tensor:  # noqa: D102
-        return tokens.plain_key.mean(2)
-
-
 class ByFeatures(PruningRun):
-    """Counterparts by the cosine of normed features alone."""
+    """Counterparts by the cosine of normed features."""
 
-    @staticmethod
-    def features(tokens: Tokens) -> Tensor:  # noqa: D102
-        return tokens.normed
+    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return super().shrink(tokens._replace(plain_key=tokens.normed[:, :, None]), r, scale)
+
+
+class ByBoth(PruningRun):
+    """Counterparts by the mean of both cosines."""
+
+    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:  # noqa: D102
+        parts = tokens.plain_key.mean(2), tokens.normed
+        both = torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
+        return super().shrink(tokens._replace(plain_key=both[:, :, None]), r, scale)
 
 
 class Uncounted(PruningRun):
@@ -37,14 +37,6 @@ class Uncounted(PruningRun):
         result = super().shrink(tokens, r, scale)
         self.sizes = torch.ones_like(self.sizes)
         return result
-
-
-class Averaged(MergingRun):
-    """Counterparts are averaged and copied back, as in Token Merging, but found as here."""
-
-    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:  # noqa: D102
-        heads = PruningRun.features(tokens)[:, :, None]
-        return super().shrink(tokens._replace(plain_key=heads), r, scale)
 
 
 @dataclass(frozen=True)
@@ -65,22 +57,6 @@ class WithRun(Progressive):
 
 
 @dataclass(frozen=True)
-class WithAverages(ToMe):
-    """Token Merging with the counterparts of progressive pruning."""
-
-    def start(  # noqa: D102
-        self,
-        lengths: tuple[int, ...],
-        protected: int,
-        rows: Tensor,
-        positions: Callable[[], Tensor],
-    ) -> Run:
-        run = super().start(lengths, protected, rows, positions)
-        assert isinstance(run, MergingRun)
-        return Averaged(run.lengths, run.protected, run.rows, run.sizes, run.source)
-
-
-@dataclass(frozen=True)
 class InBlocks(Progressive):
     """The same number of patches in each of these blocks, instead of ever fewer in all."""
 
@@ -91,14 +67,13 @@ class InBlocks(Progressive):
         return [each if block in self.blocks else 0 for block in range(depth)]
 
 
-def ablations(depth: int) -> dict[str, Progressive | ToMe]:
+def ablations(depth: int) -> dict[str, Progressive]:
     """By name; all at about the FLOPs of `Progressive(0.8)`, of an encoder of that depth."""
     whole = Progressive(0.8)
     return {
-        "averaged and copied back": WithAverages(0.8 / depth, "decreasing"),
         "not counted in attention": WithRun(0.8, run=Uncounted),
-        "counterparts by keys": WithRun(0.8, run=ByKeys),
         "counterparts by features": WithRun(0.8, run=ByFeatures),
+        "counterparts by both": WithRun(0.8, run=ByBoth),
         **{
             f"rebuilt by {name}": replace(whole, reconstruction=name)
             for name in ("linear", "mean", "nearest", "none")

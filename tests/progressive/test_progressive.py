@@ -9,7 +9,6 @@ from tests.baselines.test_tome import PARTS, plain_match
 from tests.encoders.families import FAMILIES, build
 from tests.encoders.test_families import captured, flat, identical
 from tests.test_reconstruction import located, plain_weights
-from torch.nn import functional as F
 
 import ipcv
 from ipcv import Progressive
@@ -26,9 +25,8 @@ def plain_progressive(name, blocks, states, rows, places, method, protected, arg
         scale = [getattr(block, s) if s else lambda x: x for s in (scale1, scale2)]
         normed = getattr(block, norm1)(states)
         q, k, v, keys, project = heads(block, normed, positions, arguments)
-        both = [F.normalize(x, dim=-1) for x in (keys.mean(1), normed)]
         count = min(count, (len(states) - protected) // 2)
-        into = plain_match(torch.cat(both, -1), count, protected)
+        into = plain_match(keys.mean(1), count, protected)
         stay = [i for i in range(len(states)) if i not in into]
         bias = torch.tensor(sizes).log()
         logits = torch.einsum("qhd,khd->hqk", q[stay], k) / math.sqrt(q.shape[-1]) + bias

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ipcv import ops
 from ipcv.config import require_fraction, require_name
@@ -28,12 +27,12 @@ class Progressive(ProgressiveMethod):
     """Prune a few patches in every block, and rebuild them in reverse order after the last.
 
     The patches that go are not those that changed least, but those with the most similar
-    counterpart: by bipartite soft matching, as in Token Merging (Bolya et al., arXiv 2210.09461),
-    and the mean of two cosines, of keys and of normed features. In the block that removes it a
-    patch still serves as key and value (the paper's Attention Stabilization); from then on its
-    counterpart counts for both in attention. Unlike in Token Merging it is not averaged with that.
-    It is rebuilt as in the paper, by what it was plus the change of its nearest kept patches.
-    Removal is fastest in the first block, and decreases to none in the last.
+    counterpart: by bipartite soft matching of keys, as in Token Merging (Bolya et al., arXiv
+    2210.09461). In the block that removes it a patch still serves as key and value (the paper's
+    Attention Stabilization); from then on its counterpart counts for both in attention. Unlike in
+    Token Merging it is not averaged with that. It is rebuilt as in the paper, by what it was plus
+    the change of its nearest kept patches. Removal is fastest in the first block, and decreases to
+    none in the last.
 
     Attributes:
         reduction_ratio: fraction of the patches of each attention segment (image, tile or video
@@ -97,7 +96,7 @@ class PruningRun(Run):
         """Only those that go on ask; all serve as keys and values."""
         states, query, sizes = tokens.states, tokens.query, self.sizes
         if r:
-            kept, destination = match(self.features(tokens), r, self.protected)
+            kept, destination = match(tokens.plain_key.mean(2), r, self.protected)
             step = self._remove(tokens, kept)
             states, query = (_chosen(x, step.kept) for x in (states, query))
             self.rows = self.rows.gather(1, kept)
@@ -105,12 +104,6 @@ class PruningRun(Run):
             self.sizes.scatter_add_(1, destination, sizes)
             self.steps.append(step)
         return states, proportional_attention(query, tokens.key, tokens.value, sizes, scale)
-
-    @staticmethod
-    def features(tokens: Tokens) -> Tensor:
-        """`(G, n, D)`, whose cosine is the mean of those of keys and of normed features."""
-        parts = tokens.plain_key.mean(2), tokens.normed
-        return torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
 
     def _remove(self, tokens: Tokens, kept: Tensor) -> _Step:
         """How to rebuild all but these `(G, K)`."""
