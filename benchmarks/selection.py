@@ -1,18 +1,17 @@
-"""Which patches to keep and how to rebuild the others: all tables of ``selection.md``.
+"""Screen ways to keep patches and to rebuild the others, at equal FLOPs, for ``selection.md``.
 
     pip install "ipcv[eval]" scikit-learn
     python benchmarks/photos.py photos
     PYTHONPATH=tools python benchmarks/selection.py facebook/dinov2-small photos
 
-Screens on the calibration images, and on scenes that are no held-out ones, at equal FLOPs. Then
-compares the finalists on the evaluation images and the held-out scenes, at equal measured time.
-Goes on from where it was interrupted: single results are kept in ``--work``.
+On calibration images, and on scenes that are no held-out ones. Goes on from where it was
+interrupted: single results are kept in ``--work``.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ from rich.progress import Progress
 from torch import nn
 
 from ablations import ablations
-from ipcv import IPCV, Progressive, preset
-from ipcv.baselines import Downsample
+from ipcv import IPCV
 from ipcv.bench.environment import environment
-from ipcv.bench.evaluation import Fidelity, Suite
 from ipcv.bench.fidelity import evaluate_images, find_images
 from ipcv.bench.flops import count_flops
 from ipcv.bench.observe import observer
@@ -48,24 +45,12 @@ SIDE = 448
 CALIBRATION = HELD_OUT + 100_000
 """The seed of the first scene to screen on; the held-out questions never get that far."""
 
-FINALISTS = ("ipcv", "ipcv-linear", "progressive", "tome", "tome-decreasing", "downsample")
-RATIOS = (0.35, 0.5, 0.65, 0.8, 0.9)
-SCREENED = (0.65, 0.8)
-
-
-def finalists(model: nn.Module, ratios: Sequence[float] = RATIOS) -> dict[str, Variant]:
-    """By name, after the uncompressed model."""
-    named = [name for name in FINALISTS if name != "ipcv-linear"]
-    variants = make_variants(model, named, ratios)
-    published = preset(model, published=True).vision.to_dict()
-    for ratio in ratios:
-        changed = published | {"reduction_ratio": ratio, "reconstruction": "linear"}
-        variants[f"ipcv-linear {ratio:g}"] = Variant(IPCV(**changed))
-    return variants
+NAMED = ("published", "progressive", "tome", "tome-decreasing", "downsample")
+RATIOS = (0.65, 0.8)
 
 
 def candidates(model: nn.Module) -> dict[str, Variant]:
-    """What is screened: parts of IPCV in all pairs that tell, finalists, ablations, mixtures."""
+    """What is screened: named methods, parts of IPCV in all pairs that tell, ablations."""
     encoder, module = find_encoder(model)
     pairs = [(selector, "linear") for selector in SELECTORS]
     pairs += [("difference", reconstruction) for reconstruction in RECONSTRUCTORS]
@@ -73,13 +58,13 @@ def candidates(model: nn.Module) -> dict[str, Variant]:
     parts = {
         f"{s} / {r}": Variant(IPCV(2, 0.65, 0, selector=s, reconstruction=r)) for s, r in pairs
     }
-    mixed = Variant(Progressive(0.6), downsample=Downsample(0.85))
+    mixed = make_variants(model, ["downsample+progressive"], (0.35, 0.5))
     own = ablations(len(encoder.adapter(module).blocks))
     return (
-        finalists(model, SCREENED)
+        make_variants(model, NAMED, RATIOS)
+        | mixed
         | parts
-        | {n: Variant(v) for n, v in own.items()}
-        | {"mixed": mixed}
+        | {name: Variant(method) for name, method in own.items()}
     )
 
 
@@ -144,10 +129,8 @@ def main() -> None:
     parser.add_argument("dinov2", help="folder or hub id")
     parser.add_argument("photos", type=Path, help="what photos.py made")
     parser.add_argument("--work", type=Path, default=Path("selection"))
-    parser.add_argument("--images", type=int, default=8, help="to screen on")
+    parser.add_argument("--images", type=int, default=24, help="to screen on")
     parser.add_argument("--scenes", type=int, default=12, help="to screen on")
-    parser.add_argument("--questions", type=int, default=600, help="held-out, for the finalists")
-    parser.add_argument("--screen-only", action="store_true", help="leave the finalists out")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     dinov2, _ = load(options.dinov2, encoder_alone=True)
@@ -160,24 +143,6 @@ def main() -> None:
         "scenes": screen_scenes(tiny, processor, options.work, options.scenes),
     }
     write_json(RESULTS / "selection-screening.json", results)
-    if not options.screen_only:
-        runs = (
-            ("photos", Fidelity(options.photos / "evaluation", side=SIDE), dinov2, None),
-            ("scenes", Suite(options.questions), tiny, processor),
-        )
-        for name, task, model, own in runs:
-            with Progress(transient=True) as progress:
-                bar = progress.add_task(f"finalists on {name}", total=task.steps)
-                records = options.work / f"finalists-{name}.jsonl"
-                report = task.run(
-                    name,
-                    model,
-                    own,
-                    finalists(model),
-                    records,
-                    lambda: progress.advance(bar),  # noqa: B023
-                )
-            write_json(RESULTS / f"selection-{name}.json", report.to_dict())
     write()
 
 

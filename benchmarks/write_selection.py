@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from write_tables import RESULTS, ROOT, equal_time, fidelity, fill, plus_minus, read, table
+from write_tables import ROOT, equal_time, fill, plus_minus, read, table
 
 PAGE = ROOT / "benchmarks" / "selection.md"
 KINDS = ("photo", "science", "text", "texture")
@@ -34,12 +34,9 @@ def write() -> None:
     counts = results["photos"]["images"], results["scenes"]["scenes"]
     fill(PAGE, "screening", screening(results))
     fill(PAGE, "counts", f"Measured on {counts[0]} calibration crops and {counts[1]} scenes.")
-    for name, scale, digits in (("photos", 1, 3), ("scenes", 100, 1)):
-        if (RESULTS / f"selection-{name}.json").exists():
-            found = read(f"selection-{name}")
-            fill(PAGE, f"{name}-time", equal_time(found, scale, digits))
-            if name == "photos":
-                fill(PAGE, name, fidelity(found["variants"]))
+    rival = "tome-decreasing"
+    fill(PAGE, "photos-time", equal_time(read("dinov2"), rival))
+    fill(PAGE, "scenes-time", equal_time(read("suite"), rival, scale=100, digits=1))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,6 @@ def test_bench_and_eval_take_settings(capsys, encoder, images, settings, tmp_pat
     assert run("eval", encoder, *options, "--images", images, "--size", 32) == 0
     report = json.loads(output.read_text())
     assert report["variants"].keys() == {"uncompressed", "ipcv 0.5", "tuned"}
-    assert report["at_equal_time"]["methods"].keys() == {"ipcv", "tuned"}
+    assert report["at_equal_time"]["quality"].keys() == {"ipcv", "tuned"}
     for verb in ("bench", "eval"):
         assert "cannot be read" in error_of(capsys, verb, encoder, "--settings", tmp_path / "no")

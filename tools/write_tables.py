@@ -66,14 +66,16 @@ def fidelity(variants: dict[str, dict[str, Any]]) -> str:
     )
 
 
-def equal_time(results: dict[str, Any], scale: float = 1, digits: int = 3) -> str:
-    """Quality at equal encoder time, and in brackets the gain over downsampling."""
-    times, methods = results["at_equal_time"].values()
+def equal_time(
+    results: dict[str, Any], rival: str = "downsample", scale: float = 1, digits: int = 3
+) -> str:
+    """Quality at equal encoder time, and in brackets the gain over the rival."""
+    compared = results["at_equal_time"]
+    gains = compared["gains"][rival]
 
-    def cell(pair: Sequence[Any] | None) -> str:
-        if pair is None:
+    def cell(quality: Sequence[float] | None, gain: Sequence[float] | None) -> str:
+        if quality is None:
             return "-"
-        quality, gain = pair
         text = f"{scale * quality[0]:.{digits}f}"
         if gain is None:
             return text
@@ -81,8 +83,11 @@ def equal_time(results: dict[str, Any], scale: float = 1, digits: int = 3) -> st
         mark = "**" if low > 0 else ""
         return f"{mark}{text}{mark} ({mean:+.{digits}f} ±{(high - low) / 2:.{digits}f})"
 
-    rows = [[method, *map(cell, cells)] for method, cells in methods.items()]
-    return table(["encoder time", *(f"{time:g}" for time in times)], rows)
+    rows = []
+    for method, qualities in compared["quality"].items():
+        own = gains.get(method, [None] * len(qualities))
+        rows.append([method, *map(cell, qualities, own)])
+    return table(["encoder time", *(f"{time:g}" for time in compared["times"])], rows)
 
 
 def costs(results: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from ipcv import IPCV
 from ipcv.bench.intervals import mcnemar, mean, proportion
-from ipcv.bench.quality import at_equal_time, qualities
+from ipcv.bench.quality import at_equal_time, compare_at, qualities
 from ipcv.bench.quality_table import fidelity_summary, suite_summary, worst_images
 from ipcv.bench.relative_time import relative_times
 from ipcv.bench.variants import Variant
@@ -77,6 +77,16 @@ def test_interpolation_and_paired_gains():
     assert at_half[0].mean == pytest.approx(0.71)
     assert too_fast is None
     assert table["downsample"][0][1] is None
+
+
+def test_rivals_that_were_measured():
+    compared = compare_at(qualities(ROWS, "image", "cosine", TIMES), (0.8, 0.3))
+    assert compared.gains.keys() == {"downsample"}  # and not Token Merging
+    assert compared.quality.keys() == {"ours", "downsample"}
+    gain, too_fast = compared.gains["downsample"]["ours"]
+    assert gain.mean == pytest.approx(0.86 - (0.51 + 0.6 * 0.4))
+    assert too_fast is None
+    assert compare_at({}, (0.8,)).quality == {}
 
 
 def test_units_that_a_variant_lacks_are_left_out():

@@ -16,7 +16,7 @@ from torch import nn
 from ipcv.bench.fidelity import Observe, evaluate_images, find_images
 from ipcv.bench.intervals import Estimate
 from ipcv.bench.observe import PROMPT, observer
-from ipcv.bench.quality import Quality, at_equal_time, qualities
+from ipcv.bench.quality import Quality, compare_at, qualities
 from ipcv.bench.quality_table import (
     TIMES,
     equal_time_tables,
@@ -67,15 +67,11 @@ class Report:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types; an estimate is a list of mean, low and high.
-
-        `at_equal_time` has per method and time its quality and its gain over downsampling.
-        """
-        by_time = at_equal_time(self.found, TIMES) if self.found else {}
+        """JSON types; an estimate is a list of mean, low and high."""
         return {
             "label": self.label,
             "variants": self.summary,
-            "at_equal_time": {"times": TIMES, "methods": by_time},
+            "at_equal_time": compare_at(self.found, TIMES)._asdict(),
             **self.extra,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from ipcv.bench.plots import method_of
 from ipcv.bench.records import Row
 from ipcv.bench.variants import UNCOMPRESSED
 
-BASELINE = "downsample"
-"""The method that the others are compared to at equal time."""
+RIVALS = ("downsample", "tome-decreasing")
+"""The methods that the others are compared to at equal time."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _quality(results: Sequence[Any], time: float) -> Quality:
 
 
 def at_equal_time(
-    found: Mapping[str, Quality], times: Sequence[float], baseline: str = BASELINE
+    found: Mapping[str, Quality], times: Sequence[float], baseline: str = RIVALS[0]
 ) -> dict[str, list[tuple[Estimate, Estimate | None] | None]]:
     """Per method and time its quality, and by how much that is above the baseline's.
 
@@ -105,3 +105,38 @@ def _interpolated(
             share = (time - left.time) / (right.time - left.time)
             return (1 - share) * left.scores + share * right.scores
     return None
+
+
+class EqualTime(NamedTuple):
+    """Methods compared at equal encoder time; `None` where a method is not measured.
+
+    Attributes:
+        times: relative to uncompressed.
+        quality: per method, at each time.
+        gains: per rival and other method likewise, by how much it is above the rival.
+    """
+
+    times: Sequence[float]
+    quality: dict[str, list[Estimate | None]]
+    gains: dict[str, dict[str, list[Estimate | None]]]
+
+
+def compare_at(found: Mapping[str, Quality], times: Sequence[float]) -> EqualTime:
+    """All methods with each other, and with those `RIVALS` that are among them."""
+    if not found:
+        return EqualTime(times, {}, {})
+    tables = {rival: at_equal_time(found, times, rival) for rival in RIVALS}
+    cells = tables[RIVALS[0]]
+    return EqualTime(
+        times,
+        {method: [cell and cell[0] for cell in row] for method, row in cells.items()},
+        {
+            rival: {
+                method: [cell and cell[1] for cell in row]
+                for method, row in table.items()
+                if method != rival
+            }
+            for rival, table in tables.items()
+            if rival in table
+        },
+    )

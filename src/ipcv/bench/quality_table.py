@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from ipcv.bench.intervals import Estimate, mcnemar, mean, proportion
-from ipcv.bench.quality import BASELINE, Quality, at_equal_time
+from ipcv.bench.quality import Quality, compare_at
 from ipcv.bench.records import Row
 from ipcv.bench.variants import UNCOMPRESSED
 
@@ -109,13 +109,13 @@ def _summary_table(title: str, columns: list[str], summary: dict[str, dict[str, 
 
 
 def equal_time_tables(found: dict[str, Quality]) -> list[Table]:
-    """One row per method: quality at equal encoder time, and the gain over downsampling."""
-    cells = at_equal_time(found, TIMES)
-    quality = {method: [cell and cell[0] for cell in row] for method, row in cells.items()}
-    gains = {method: [cell and cell[1] for cell in row] for method, row in cells.items()}
-    gains.pop(BASELINE, None)
+    """One row per method: quality at equal encoder time, and the gain over each rival."""
+    compared = compare_at(found, TIMES)
     title = "at equal encoder time, relative to uncompressed"
-    return [_by_time(title, quality), _by_time(f"gain over {BASELINE} at equal time", gains)]
+    return [
+        _by_time(title, compared.quality),
+        *(_by_time(f"gain over {rival} at equal time", g) for rival, g in compared.gains.items()),
+    ]
 
 
 def _by_time(title: str, rows: dict[str, list[Estimate | None]]) -> Table:
