@@ -25,6 +25,13 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return last_line
 
 
+def test_without_a_command_there_is_help_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() != 0
+    captured = capsys.readouterr()
+    assert "Usage: " in captured.out
+    assert captured.err == ""
+
+
 @pytest.fixture
 def options(checkpoint: Path) -> list[object]:
     return ["--model", checkpoint, "--device", "cpu", "--max-new-tokens", 2]

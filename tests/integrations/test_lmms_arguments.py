@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import ipcv
 from ipcv.integrations.lmms_eval.arguments import Arguments
 from ipcv.loading import load
 from ipcv.models import TINY
+from ipcv.presets import Preset
 
 
 def parse(**given: Any) -> Arguments:
@@ -35,6 +37,19 @@ def test_missing_settings_come_from_the_preset(monkeypatch: pytest.MonkeyPatch) 
     dart = dataclasses.replace(preset.language, reduction_ratio=0.3)
     given = parse(language="dart", language_reduction_ratio=0.3)
     assert given.apply(model) == (model, preset.vision, dart)
+
+
+def test_a_file_of_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model, _ = load(TINY, device="cpu")
+    monkeypatch.setattr("ipcv.integrations.lmms_eval.arguments.compress", lambda *args: args)
+    saved = Preset(ipcv.Progressive(0.7), ipcv.DART(prune_layer=2, reduction_ratio=0.3))
+    ipcv.save(tmp_path / "ipcv.json", saved)
+    settings = str(tmp_path / "ipcv.json")
+    assert parse(settings=settings).apply(model) == (model, *saved)
+    changed = parse(settings=settings, reduction_ratio=0.5).apply(model)
+    assert changed == (model, ipcv.Progressive(0.5), saved.language)
+    with pytest.raises(ValueError, match="cannot be read"):
+        parse(settings=str(tmp_path / "missing.json"))
 
 
 def test_uncompressed() -> None:

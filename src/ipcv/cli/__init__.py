@@ -50,5 +50,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    print("ipcv:", " ".join(message.split()), file=sys.stderr)
+    if message:  # without a command, the help is all
+        print("ipcv:", " ".join(message.split()), file=sys.stderr)
     return status
