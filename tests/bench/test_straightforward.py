@@ -11,8 +11,16 @@ from straightforward import straightforward
 METHOD = ipcv.IPCV(1, 0.5, 2, 2, neighbor_scope="item")
 
 
-@pytest.mark.parametrize("media", [["small", "large"], ["video"]], ids=["images", "video"])
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "internvl"])
+@pytest.mark.parametrize(
+    ("name", "media"),
+    [
+        ("qwen2_vl", ["small", "large"]),
+        ("qwen2_vl", ["video"]),
+        ("qwen2_5_vl", ["small", "large"]),
+        ("qwen2_5_vl", ["video"]),
+        ("internvl", ["small", "large"]),
+    ],
+)
 @torch.no_grad()
 def test_equals_the_compressed_encoder(name, media):
     model = build(name)
