@@ -1,5 +1,6 @@
 """Several workers give the answers of one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from tests.vllm.servers import serve
 from tests.vllm.test_server import answers
 
 COUNT = 12
-
+ROOT = Path(__file__).parents[2]
+CORES = sorted(os.sched_getaffinity(0))
 
 pytestmark = pytest.mark.slow
 
@@ -19,11 +21,15 @@ pytestmark = pytest.mark.slow
         ["--tensor-parallel-size=2"],
         ["--data-parallel-size=2", "--api-server-count=1"],
         ["--tensor-parallel-size=2", "--mm-encoder-tp-mode=data"],
+        ["--pipeline-parallel-size=2", "--worker-cls=tests.vllm.pipeline.Worker"],
     ],
-    ids=["tensor", "data", "tensor-data"],
+    ids=["tensor", "data", "tensor-data", "pipeline"],
 )
 def test_answers(padded: Path, tmp_path: Path, flags: list[str]) -> None:
-    environment = {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    environment = {
+        "VLLM_CPU_OMP_THREADS_BIND": f"{CORES[0]}|{CORES[-1]}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     asked = answers(COUNT)
     with serve(
         padded,
