@@ -5,7 +5,6 @@ That in turn is tested against plain loops in `tests/encoders`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -230,21 +229,3 @@ def varlen_by_loops(
         weights = torch.einsum("qhd,khd->hqk", query[q], key[k]) * softmax_scale
         output[q] = torch.einsum("hqk,khd->qhd", weights.softmax(-1), value[k])
     return output
-
-
-def test_with_video_pruning(tmp_path: Path) -> None:
-    """vLLM's own pruning picks some of the compressed encoder's visual tokens.
-
-    Its worker on a CPU cannot go on from there, with or without IPCV.
-    """
-    model, processor = save("qwen2_5_vl", tmp_path)
-    video = processor.video_processor(videos=[VIDEO], do_sample_frames=False, return_tensors="pt")
-    with engine(tmp_path, SETTINGS, video_pruning_rate=0.5) as llm:
-        served = Served("qwen2_5_vl", llm, model, processor)
-        (pruned,) = in_vllm(served, dict(video) | {"second_per_grid_ts": torch.tensor([1.0])})
-    with torch.inference_mode(), ipcv.compress(model, VISION):
-        tokens = torch.cat(list(model.get_video_features(**video).pooler_output))
-    pruned = pruned[:, : tokens.shape[1]]  # behind them are positions
-    assert len(pruned) == len(tokens) // 2
-    nearest = torch.cdist(pruned, tokens).argmin(dim=1)
-    torch.testing.assert_close(pruned, tokens[nearest], rtol=1e-4, atol=1e-5)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
         ["--tensor-parallel-size=2"],
         ["--data-parallel-size=2", "--api-server-count=1"],
         ["--tensor-parallel-size=2", "--mm-encoder-tp-mode=data"],
-        ["--pipeline-parallel-size=2", "--worker-cls=tests.vllm.pipeline.Worker"],
+        ["--pipeline-parallel-size=2", "--worker-cls=tests.vllm.workers.Pipeline"],
     ],
     ids=["tensor", "data", "tensor-data", "pipeline"],
 )

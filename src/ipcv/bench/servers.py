@@ -186,8 +186,8 @@ def compare_servers(
     ]
     try:
         return asyncio.run(_compare(clients, prompts, concurrency, max_tokens, on_step))
-    except openai.OpenAIError as error:
-        raise ValueError(f"a server did not answer: {error}") from None
+    except openai.APIError as error:
+        raise ValueError(f"no answer from {error.request.url}: {error}") from None
 
 
 async def _compare(

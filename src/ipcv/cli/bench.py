@@ -74,8 +74,11 @@ def bench(
     for path in (json, csv, plot):
         check_writable(path)
     if url is not None or url_baseline is not None:
-        if model or shape or csv or plot:
-            raise ValueError("with --url, servers say what they serve: only --json goes with it")
+        if any((model, shape, method, ratio, settings, size, csv, plot)):
+            raise ValueError(
+                "with --url, servers say what they serve: "
+                "only --prompts, --concurrency and --json go with it"
+            )
         _compare_servers(url, url_baseline, prompts, concurrency, json)
         return
     methods, ratios = check_methods(method), check_ratios(ratio)
