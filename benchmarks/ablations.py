@@ -76,7 +76,7 @@ def ablations(depth: int) -> dict[str, Progressive]:
         "counterparts by both": WithRun(0.8, run=ByBoth),
         **{
             f"rebuilt by {name}": replace(whole, reconstruction=name)
-            for name in ("linear", "mean", "nearest", "none")
+            for name in ("affine", "mean", "nearest", "none")
         },
         "10 neighbours": replace(whole, num_neighbors=10),
         "equally many in all blocks": InBlocks(0.9, blocks=tuple(range(depth))),

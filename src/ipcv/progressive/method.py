@@ -46,7 +46,7 @@ class Progressive(ProgressiveMethod):
 
     reduction_ratio: float = 0.8
     num_neighbors: int = 5
-    reconstruction: str = "affine"
+    reconstruction: str = "linear"
 
     def __post_init__(self) -> None:
         require_fraction("reduction_ratio", self.reduction_ratio)
