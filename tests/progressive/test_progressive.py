@@ -64,7 +64,7 @@ def followed(states, normed, places, stay, into, method):
     return result
 
 
-@pytest.mark.parametrize("method", [Progressive(0.5), Progressive(0.95, 2, "linear")])
+@pytest.mark.parametrize("method", [Progressive(0.5), Progressive(0.95, 2, "affine")])
 @pytest.mark.parametrize(
     ("name", "media"),
     [
