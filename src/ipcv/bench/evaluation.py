@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,14 @@ from ipcv.bench.quality_table import (
     worst_images,
 )
 from ipcv.bench.records import Records, Row
-from ipcv.bench.relative_time import REPETITIONS, UNITS, relative_times
+from ipcv.bench.relative_time import UNITS, relative_times
 from ipcv.bench.scenes import Scene
 from ipcv.bench.suite import ask_variant, evaluate_scenes, held_out_scenes
 from ipcv.bench.variants import Variant
 from ipcv.media import load_image
+
+TURNS = 9
+"""How often times are measured, on each of `UNITS` images or scenes."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Suite(Evaluation):
 
     @property
     def steps(self) -> int:
-        return len(list(held_out_scenes(self.questions))) + REPETITIONS + 1
+        return len(list(held_out_scenes(self.questions))) + TURNS + 1
 
     def run(
         self,
@@ -130,9 +133,10 @@ class Suite(Evaluation):
         evaluate_scenes(model, processor, scenes, variants, kept, on_step)
 
         def encoder_ms(scene: Scene, variant: Variant) -> float:
-            return ask_variant(model, processor, scene, variant)[1]
+            quick = replace(scene, questions=scene.questions[:1])
+            return ask_variant(model, processor, quick, variant)[1]
 
-        times = relative_times(scenes, variants, encoder_ms, on_step)
+        times = relative_times(scenes, variants, encoder_ms, on_step, TURNS)
         rows = _of(kept.rows, variants)
         found = qualities(rows, "scene", "right", times)
         label = f"right answers, of {self.questions:,} held-out questions"
@@ -156,7 +160,7 @@ class Fidelity(Evaluation):
 
     @property
     def steps(self) -> int:
-        return len(find_images(self.images)) + REPETITIONS + 1
+        return len(find_images(self.images)) + TURNS + 1
 
     def run(
         self,
@@ -197,7 +201,7 @@ def fidelity_report(
         rows: of these variants and images, or more variants.
         variants: by name, "uncompressed" among them.
         observe: shows an image to the model run as a variant.
-        on_step: called `REPETITIONS + 1` times.
+        on_step: called `TURNS + 1` times.
         score: one of `SCORES`.
     """
     broken = {row["image"]: row["error"] for row in rows if "error" in row}
@@ -207,7 +211,7 @@ def fidelity_report(
     def encoder_ms(image: Image, variant: Variant) -> float:
         return observe(image, variant).encoder_ms
 
-    times = relative_times(images, variants, encoder_ms, on_step) if images else {}
+    times = relative_times(images, variants, encoder_ms, on_step, TURNS) if images else {}
     rows = _of(rows, variants)
     found = qualities(rows, "image", score, times)
     worst = worst_images(rows)

@@ -22,17 +22,19 @@ def relative_times(
     variants: Mapping[str, Variant],
     encoder_ms: Callable[[Unit, Variant], float],
     on_step: Callable[[], None] = lambda: None,
+    repetitions: int = REPETITIONS,
 ) -> dict[str, float]:
     """The median ratio of each variant's encoder time to the uncompressed encoder's.
 
     Args:
-        units: images or scenes; the first `UNITS` are used, `REPETITIONS` times after a warm-up.
+        units: images or scenes; the first `UNITS` are used.
         variants: by name, "uncompressed" among them.
         encoder_ms: runs a variant on a unit, and says how long the vision encoder took.
-        on_step: called `REPETITIONS + 1` times.
+        on_step: called `repetitions + 1` times.
+        repetitions: turns that count, after one that does not.
     """
     ratios: dict[str, list[float]] = {name: [] for name in variants}
-    for repetition in range(REPETITIONS + 1):
+    for repetition in range(repetitions + 1):
         for unit in units[:UNITS]:
             times = {name: encoder_ms(unit, variant) for name, variant in variants.items()}
             if repetition:

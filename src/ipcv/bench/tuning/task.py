@@ -12,10 +12,9 @@ from typing import Any
 from torch import nn
 
 from ipcv.bench.environment import environment
-from ipcv.bench.evaluation import fidelity_report
+from ipcv.bench.evaluation import TURNS, fidelity_report
 from ipcv.bench.observe import PROMPT, observer
 from ipcv.bench.records import Records, Row
-from ipcv.bench.relative_time import REPETITIONS
 from ipcv.bench.tuning.candidates import PUBLISHED, Candidate, Space, named_candidates
 from ipcv.bench.tuning.goals import Goal
 from ipcv.bench.tuning.halving import FIRST, rungs
@@ -72,7 +71,7 @@ class Tuning:
     def steps(self) -> int:
         """How often `run` calls `on_step`, about."""
         searching = FIRST + sum(rungs(len(self.split.calibration))) + len(self.split.calibration)
-        return searching + len(self.split.held_out) + REPETITIONS + 1
+        return searching + len(self.split.held_out) + TURNS + 1
 
     def run(
         self,
