@@ -153,7 +153,10 @@ def _in_frames(
     k: int,
     memory_budget: int,
 ) -> Tensor:
-    """The same among the kept rows around a row's frame. Kept rows ask, too: shapes are fixed."""
+    """The same among the kept rows around a row's frame.
+
+    All rows of a frame ask, so that shapes are fixed; for kept ones the first removed row does.
+    """
     num_frames, length = groups.number * groups.num_frames, groups.frame_length
     window = max(k, math.ceil(SPAN * groups.num_kept / groups.num_frames))
     first = _first_candidates(kept_rows, groups, window)
