@@ -31,7 +31,7 @@ def plain_progressive(name, blocks, states, rows, places, method, protected, arg
         bias = torch.tensor(sizes).log()
         logits = torch.einsum("qhd,khd->hqk", q[stay], k) / math.sqrt(q.shape[-1]) + bias
         attended = torch.einsum("hqk,khd->qhd", logits.softmax(-1), v).flatten(1)
-        history.append((states, stay, followed(states, normed, places, stay, into, method)))
+        history.append((states, stay, followed(keys.mean(1), places, stay, into, method)))
         sizes = [sizes[i] + sum(sizes[j] for j in into if into[j] == i) for i in stay]
         states = states[stay] + scale[0](project(attended))
         positions, places = positions[stay], places[stay]
@@ -45,15 +45,15 @@ def plain_progressive(name, blocks, states, rows, places, method, protected, arg
     return states
 
 
-def followed(states, normed, places, stay, into, method):
+def followed(features, places, stay, into, method):
     """Of each removed token the kept ones that it follows, with their weights."""
     gone = sorted(into)
     if not gone:
         return {}
-    own, others = normed[gone].tolist(), normed[stay].tolist()
+    own, others = features[gone].tolist(), features[stay].tolist()
     if method.reconstruction == "linear":
         own, others = located(
-            normed[gone], normed[stay], places[gone].float(), places[stay].float()
+            features[gone], features[stay], places[gone].float(), places[stay].float()
         )
     result = {}
     for i, state in zip(gone, own, strict=True):

@@ -31,8 +31,8 @@ class Progressive(ProgressiveMethod):
     2210.09461). In the block that removes it a patch still serves as key and value (the paper's
     Attention Stabilization); from then on its counterpart counts for both in attention. Unlike in
     Token Merging it is not averaged with that. It is rebuilt as in the paper, by what it was plus
-    the change of its nearest kept patches. Removal is fastest in the first block, and decreases to
-    none in the last.
+    the change of the kept patches with the nearest keys and places. Removal is fastest in the first
+    block, and decreases to none in the last.
 
     Attributes:
         reduction_ratio: fraction of the patches of each attention segment (image, tile or video
@@ -96,8 +96,9 @@ class PruningRun(Run):
         """Only those that go on ask; all serve as keys and values."""
         states, query, sizes = tokens.states, tokens.query, self.sizes
         if r:
-            kept, destination = match(tokens.plain_key.mean(2), r, self.protected)
-            step = self._remove(tokens, kept)
+            keys = tokens.plain_key.mean(2)
+            kept, destination = match(keys, r, self.protected)
+            step = self._remove(keys, states, kept)
             states, query = (_chosen(x, step.kept) for x in (states, query))
             self.rows = self.rows.gather(1, kept)
             self.sizes = torch.zeros_like(sizes[:, : kept.shape[1]])
@@ -105,21 +106,21 @@ class PruningRun(Run):
             self.steps.append(step)
         return states, proportional_attention(query, tokens.key, tokens.value, sizes, scale)
 
-    def _remove(self, tokens: Tokens, kept: Tensor) -> _Step:
-        """How to rebuild all but these `(G, K)`."""
+    def _remove(self, keys: Tensor, states: Tensor, kept: Tensor) -> _Step:
+        """How to rebuild all but these `(G, K)`; keys tell who is whose neighbour."""
         (groups, length), width = self.rows.shape, kept.shape[1]
         goes = torch.ones_like(self.rows).scatter_(1, kept, 0)
         order = goes.argsort(dim=1, stable=True)  # kept ones first
         order += torch.arange(0, groups * length, length, device=order.device)[:, None]
         stay, go = (part.flatten() for part in order.split([width, length - width], dim=1))
-        normed, states = (x.flatten(0, 1) for x in (tokens.normed, tokens.states))
+        keys, states = keys.flatten(0, 1), states.flatten(0, 1)
         rows, lengths = self.rows.flatten(), ([length - width] * groups, [width] * groups)
 
         def positions() -> tuple[Tensor, Tensor]:
             places = self.positions()
             return places[rows[go]], places[rows[stay]]
 
-        split = Split(normed[go], normed[stay], *lengths, positions)
+        split = Split(keys[go], keys[stay], *lengths, positions)
         neighbors = RECONSTRUCTORS[self.method.reconstruction](split, self.method.num_neighbors)
         return _Step(stay, go, Reconstruction(states[go], states[stay], neighbors))
 
