@@ -25,7 +25,7 @@ SHOWN = (
     ("progressive", 0.8),
     ("downsample", 0.5),
 )
-"""At about half of the encoder's time each."""
+"""At 0.42 to 0.56 of the encoder's time each."""
 
 MOST = 1.0
 """The error, relative to the mean norm of the features, that is drawn brightest."""
