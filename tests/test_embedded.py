@@ -17,6 +17,7 @@ from ipcv.bench.suite import evaluate_scenes, held_out_scenes
 from ipcv.bench.variants import Variant
 from ipcv.loading import load
 from ipcv.models import EXAMPLE, TINY
+from write_tables import SHOWN
 
 ROOT = Path(__file__).parents[1]
 QUESTIONS = 60
@@ -69,7 +70,9 @@ def test_compression_keeps_most_answers(score: Callable[..., float]) -> None:
 
 def test_card_and_readme_show_the_measured_scores() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "suite.json").read_text())
-    for path in (TINY / "README.md", ROOT / "README.md"):
+    assert results["variants"].keys() > set(SHOWN)
+    for path, names in ((TINY / "README.md", results["variants"]), (ROOT / "README.md", SHOWN)):
         text = path.read_text()
-        for name, row in results["variants"].items():
+        for name in names:
+            row = results["variants"][name]
             assert f"| {name} | {100 * row['overall'][0]:.1f} ±" in text, (path, name)
