@@ -13,6 +13,7 @@ from ipcv.methods import METHODS
 
 SETTINGS = [
     ipcv.IPCV(prune_layer=2, reduction_ratio=0.5, scope="batch"),
+    ipcv.IPCV(prune_layer=0, selector="contrast"),
     ipcv.IPCV(selector="uniform", reconstruction="none"),
     ipcv.baselines.PruneOnly(prune_layer=2),
     ipcv.DART(prune_layer=3, reduction_ratio=0.65, normalize=False),
@@ -46,6 +47,8 @@ def test_unknown_setting(settings):
 
 WRONG = [
     (ipcv.IPCV, {"prune_layer": 0}),
+    (ipcv.IPCV, {"prune_layer": 0, "selector": "stratified"}),
+    (ipcv.IPCV, {"prune_layer": -1, "selector": "contrast"}),
     (ipcv.IPCV, {"prune_layer": True}),
     (ipcv.IPCV, {"prune_layer": np.bool_(True)}),
     (ipcv.IPCV, {"prune_layer": np.int64(0)}),

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self, get_args
 
 from ipcv.reconstruction import RECONSTRUCTORS
-from ipcv.selectors import SELECTORS
+from ipcv.selectors import COMPARING, SELECTORS
 
 Scope = Literal["item", "batch"]
 NeighborScope = Literal["item", "frames"]
@@ -43,7 +43,8 @@ class IPCV(Config):
 
     Attributes:
         prune_layer: 0-based index `p` of the first block that runs on kept patches only. At least
-            1: patches are ranked by how much block `p - 1` changed them.
+            1 where the selector ranks patches by how much block `p - 1` changed them, as the
+            published one does.
         reduction_ratio: fraction of the patches of each item that is removed, in [0, 1). Each item
             keeps `max(1, int(patches * (1 - reduction_ratio)))`.
         stabilization_layers: number `A` of blocks, from `prune_layer` on, in which the removed
@@ -77,13 +78,13 @@ class IPCV(Config):
     neighbor_scope: NeighborScope = "frames"
 
     def __post_init__(self) -> None:
-        self._require_integer("prune_layer", minimum=1)
+        require_name("selector", self.selector, SELECTORS)
+        self._require_integer("prune_layer", minimum=int(self.selector in COMPARING))
         require_fraction("reduction_ratio", self.reduction_ratio)
         self._require_integer("stabilization_layers", minimum=0)
         self._require_integer("num_neighbors", minimum=1)
         require_name("scope", self.scope, get_args(Scope))
         require_name("neighbor_scope", self.neighbor_scope, get_args(NeighborScope))
-        require_name("selector", self.selector, SELECTORS)
         require_name("reconstruction", self.reconstruction, RECONSTRUCTORS)
 
 

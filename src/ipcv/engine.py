@@ -26,7 +26,7 @@ class _Call:
     Attributes:
         context: what the adapter read from the encoder's arguments.
         full_outputs: blocks whose output must have all rows.
-        previous: rows `(N, C)` of the input of block `prune_layer - 1`.
+        previous: rows `(N, C)` of the input of block `prune_layer - 1`, if there is one.
         kept: rows `(K, C)` that the block now running takes, before its norm.
         full: rows `(N, C)` of the same block's input, where they are known.
         arguments: the running block's arguments for all rows.
@@ -66,7 +66,7 @@ class Engine(Hooked[_Call]):
         for module, name, read in self.adapter.tile_sources:
             self._hooks.surround(module, name, partial(self._tiles_known, read))
         self._hooks.surround(self.adapter.encoder, "forward", self._opened)
-        for index in range(first - 1, self._last + 1):
+        for index in range(max(0, first - 1), self._last + 1):
             block = self.adapter.blocks[index]
             before = self._remember if index < first else self._before_block
             self._hooks.add(
@@ -150,11 +150,11 @@ class Engine(Hooked[_Call]):
 
     def _select(self, call: _Call, hidden_states: Tensor) -> None:
         """Choose the rows to keep and prepare the rebuilding of the others."""
-        assert call.previous is not None
         rows = self.adapter.rows(hidden_states)
+        previous = rows if call.previous is None else call.previous.to(rows.device)
         items = self.adapter.layout(call.context, hidden_states)
         layout = items.merged() if self.method.scope == "batch" else items
-        choice = choose(call.previous.to(rows.device), rows, layout, self.method)
+        choice = choose(previous, rows, layout, self.method)
         call.previous = None
         blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
         known = tuple(choice.counts) if layout.group_lengths == items.group_lengths else None

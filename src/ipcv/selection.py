@@ -103,8 +103,8 @@ def choose(previous: Tensor, rows: Tensor, layout: Layout, method: IPCV) -> Choi
     """Choose the rows to keep (paper, section 3.1).
 
     Args:
-        previous: `(N, C)` input of block `prune_layer - 1`.
-        rows: `(N, C)` its output.
+        previous: `(N, C)` input of block `prune_layer - 1`; `rows` where that is 0.
+        rows: `(N, C)` input of block `prune_layer`.
         layout: which rows belong together.
         method: the settings.
     """

@@ -59,12 +59,13 @@ class PlainItem:
         everything = list(range(len(self.rows)))
         prune, stabilize = self.method.prune_layer, self.method.stabilization_layers
         states = states[self.rows]
-        outputs = []
+        outputs, before = [], torch.zeros_like(states)
         for block in range(prune):
             before, states = states, self.through(block, states, everything)
             outputs.append(states)
         self.pruned = states
-        self.kept = self.select((states - before).norm(dim=-1).tolist())
+        ranked = states if self.method.selector == "norm" else states - before
+        self.kept = self.select(ranked.norm(dim=-1).tolist())
         self.neighbors = {i: self.nearest(i) for i in everything if i not in self.kept}
         current = states[self.kept]
         for block in range(prune, depth):

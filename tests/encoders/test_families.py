@@ -137,6 +137,20 @@ def test_equals_plain_loops_at_other_settings(name, ratio, stabilization):
         assert_close(flat(call["last"])[rows], outputs[-1])
 
 
+@pytest.mark.parametrize("stabilization", [0, 2])
+@families
+def test_equals_plain_loops_before_all_blocks(name, stabilization):
+    everything = 1000  # several tiles have equal first tokens here: which is nearest is undecided
+    method = ipcv.IPCV(0, 0.65, stabilization, everything, selector="norm")
+    model, inputs = prompt(name, "two-sizes")
+    with captured(model) as call, ipcv.compress(model, method) as handle:
+        model(**inputs)
+    for rows, outputs in reference(name, "two-sizes", method):
+        assert_close(flat(call["last"])[rows], outputs[-1])
+    for item in handle.stats.calls[-1].items:
+        assert item.tokens_per_block[0] == item.kept < item.patches
+
+
 @families
 def test_without_reconstruction_removed_rows_stay(name):
     method = ipcv.IPCV(1, 0.65, 2, 3, reconstruction="none")

@@ -93,9 +93,8 @@ def _captured(adapter: EncoderAdapter, layer: int) -> Iterator[_States]:
         setattr(states, name, adapter.rows(hidden_states))
 
     hooks = [adapter.encoder.register_forward_pre_hook(enter, with_kwargs=True)]
-    for name, block in zip(
-        ("previous", "rows"), adapter.blocks[layer - 1 : layer + 1], strict=True
-    ):
+    for name, index in (("previous", max(0, layer - 1)), ("rows", layer)):
+        block = adapter.blocks[index]
         hook = block.register_forward_pre_hook(partial(record, name), with_kwargs=True)
         hooks.append(hook)
     try:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ipcv.selectors.attention import attention
+from ipcv.selectors.contrast import contrast
 from ipcv.selectors.difference import difference
 from ipcv.selectors.duplicates import duplicates
 from ipcv.selectors.k_center import k_center
@@ -40,6 +41,12 @@ SELECTORS: dict[str, Selector] = {
     "unexplained": unexplained,
     "duplicates": duplicates,
     "redundancy": redundancy,
+    "contrast": contrast,
 }
 
-__all__ = ["SELECTORS", "Selector"]
+COMPARING = frozenset({"difference", "relative", "stratified", "peaks", "unexplained"})
+"""Rules that look at `previous`, so that there must be a block in front of `prune_layer`. The
+others get `rows` twice where there is none.
+"""
+
+__all__ = ["COMPARING", "SELECTORS", "Selector"]

@@ -30,6 +30,15 @@ def by_turns(scores: Tensor, layout: Layout) -> Tensor:
     return torch.empty_like(scores).index_copy_(0, ranked, -place.to(scores.dtype))
 
 
+def first_of_cell(layout: Layout) -> Tensor:
+    """`(N,)` int64: for each row the first one of its cell that is no padding, if any is not."""
+    number = cells(layout)
+    if layout.padding is not None:
+        number = 2 * number + layout.padding.to(number.device)
+    sorted_number, order = number.sort(stable=True)
+    return order[torch.searchsorted(sorted_number, number)]
+
+
 def cells(layout: Layout) -> Tensor:
     """`(N,)` int64: the number of each patch's cell; protected rows of a group share one."""
     frame, y, x = layout.positions().unbind(1)

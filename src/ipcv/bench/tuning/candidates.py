@@ -17,7 +17,7 @@ from ipcv.config import IPCV
 from ipcv.encoders.registry import adapter_for
 from ipcv.progressive import Progressive
 from ipcv.reconstruction import RECONSTRUCTORS
-from ipcv.selectors import SELECTORS
+from ipcv.selectors import COMPARING, SELECTORS
 
 PUBLISHED = "published"
 NEIGHBORS = (1, 3, 5, 10, 20)
@@ -88,20 +88,27 @@ class Space:
     def draw(self, rng: Random) -> VisionMethod:
         """Random settings."""
         kind = rng.choice(self.kinds)
-        return kind.from_dict({n: rng.choice(v) for n, v in self._values(kind).items()})
+        return _made(kind, {n: rng.choice(v) for n, v in self._values(kind).items()})
 
     def vary(self, settings: VisionMethod, rng: Random) -> VisionMethod:
         """The settings with one of them drawn anew."""
         name, values = rng.choice([*self._values(type(settings)).items()])
-        return type(settings).from_dict(settings.to_dict() | {name: rng.choice(values)})
+        return _made(type(settings), settings.to_dict() | {name: rng.choice(values)})
 
     def _values(self, kind: type[VisionMethod]) -> dict[str, Sequence[Any]]:
         """What each setting of that kind of method may be."""
         values: dict[str, Sequence[Any]] = {
-            "prune_layer": range(1, self.depth),
+            "prune_layer": range(self.depth),
             "stabilization_layers": range(self.depth),
             "num_neighbors": NEIGHBORS,
             "selector": [*SELECTORS],
             "reconstruction": [*RECONSTRUCTORS],
         }
         return {name: values[name] for name in inspect.signature(kind).parameters if name in values}
+
+
+def _made(kind: type[VisionMethod], settings: dict[str, Any]) -> VisionMethod:
+    """The method, with the first `prune_layer` that its selector allows where that is later."""
+    if settings.get("selector") in COMPARING:
+        settings = settings | {"prune_layer": max(1, settings["prune_layer"])}
+    return kind.from_dict(settings)

@@ -40,7 +40,8 @@ class ShardedEngine(Engine):
 
     def _select(self, call: Any, hidden_states: Tensor) -> None:
         for states in (call.previous, hidden_states):
-            get_tp_group().broadcast(states)
+            if states is not None:
+                get_tp_group().broadcast(states)
         super()._select(call, hidden_states)
 
 
