@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 def contrast(previous: Tensor, rows: Tensor, layout: Layout) -> Tensor:
     """How far each patch is from the first one of its cell of 2 x 2, which itself stays."""
     first = first_of_cell(layout)
-    distance = (rows.float() - rows[first].float()).norm(dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(rows.float() - rows[first].float(), dim=-1)
     is_first = first == torch.arange(len(first), device=first.device)
     return distance.masked_fill(is_first, torch.inf)
