@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,10 +32,16 @@ class ByBoth(PruningRun):
 class Uncounted(PruningRun):
     """A kept patch counts once in attention, whatever it stands for."""
 
-    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:  # noqa: D102
-        result = super().shrink(tokens, r, scale)
-        self.sizes = torch.ones_like(self.sizes)
-        return result
+    def _count(self, keys: Tensor, kept: Tensor, destination: Tensor) -> None:
+        self.sizes = torch.ones_like(self.sizes[:, : kept.shape[1]])
+
+
+class FullyCounted(PruningRun):
+    """A kept patch counts for all it stands for, however unlike."""
+
+    def _count(self, keys: Tensor, kept: Tensor, destination: Tensor) -> None:
+        sizes = torch.zeros_like(self.sizes[:, : kept.shape[1]])
+        self.sizes = sizes.scatter_add_(1, destination, self.sizes)
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,10 @@ class WithRun(Progressive):
     run: type[PruningRun] = PruningRun
 
     def start(  # noqa: D102
-        self,
-        lengths: tuple[int, ...],
-        protected: int,
-        rows: Tensor,
-        positions: Callable[[], Tensor],
+        self, lengths: tuple[int, ...], protected: int, rows: Tensor, places: Tensor
     ) -> Run:
         sizes = torch.ones(rows.shape, device=rows.device)
-        return self.run(lengths, protected, rows, sizes, self, positions)
+        return self.run(lengths, protected, rows, sizes, self, places)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def ablations(depth: int) -> dict[str, Progressive]:
     whole = Progressive(0.8)
     return {
         "not counted in attention": WithRun(0.8, run=Uncounted),
+        "counted, however unlike": WithRun(0.8, run=FullyCounted),
         "counterparts by features": WithRun(0.8, run=ByFeatures),
         "counterparts by both": WithRun(0.8, run=ByBoth),
         **{

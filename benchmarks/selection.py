@@ -45,7 +45,7 @@ SIDE = 448
 CALIBRATION = HELD_OUT + 100_000
 """The seed of the first scene to screen on; the held-out questions never get that far."""
 
-NAMED = ("published", "progressive", "tome", "tome-decreasing", "downsample")
+NAMED = ("published", "contrast", "progressive", "tome", "tome-decreasing", "downsample")
 RATIOS = (0.65, 0.8)
 
 

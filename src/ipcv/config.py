@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import operator
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self, get_args
@@ -102,8 +101,8 @@ def require_integer(name: str, value: Any, minimum: int) -> int:
     return operator.index(value)
 
 
-def require_fraction(name: str, value: object) -> None:
-    """Raise `ValueError` unless `value` is a number in [0, 1)."""
+def require_fraction(name: str, value: object, one: bool = False) -> None:
+    """Raise `ValueError` unless `value` is a number in [0, 1), or with `one` in [0, 1]."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 <= value < 1:  # type: ignore[arg-type, operator]
-        raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
+    if not is_number or not (0 <= value < 1 or (one and value == 1)):  # type: ignore[operator]
+        raise ValueError(f"{name} must be a number in [0, 1{']' if one else ')'}, got {value!r}")

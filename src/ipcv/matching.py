@@ -1,4 +1,4 @@
-"""Which token goes with which: the matching of Token Merging (Bolya et al., arXiv 2210.09461)."""
+"""Which token stands for which, and how well."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv import ops
+from ipcv.selectors.cells import cell_numbers, first_alike
 
 
 def match(keys: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
-    """Bipartite soft matching (section 3, "Bipartite Soft Matching").
+    """Bipartite soft matching of Token Merging (Bolya et al., arXiv 2210.09461, section 3).
 
     Every other token is a candidate, and is drawn to the most similar of the others; the `r` most
     similar candidates are merged.
@@ -27,13 +28,51 @@ def match(keys: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
     best, counterpart = best_counterparts(keys[:, protected:])
     order = best.argsort(dim=-1, descending=True, stable=True)
     merged = order[:, :r]
-    stays = torch.ones_like(keys[..., 0], dtype=torch.bool)
-    stays.scatter_(1, protected + 2 * merged, False)
-    kept = (~stays).int().argsort(dim=1, stable=True)[:, : keys.shape[1] - r]
-    destination = stays.cumsum(1) - 1
     target = protected + 2 * counterpart.gather(1, merged) + 1
-    destination.scatter_(1, protected + 2 * merged, destination.gather(1, target))
+    return _leave_out(protected + 2 * merged, target, keys.shape[1])
+
+
+def smoothest(states: Tensor, places: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
+    """The `r` tokens nearest to the first one of their cell of 2 x 2, which stands for them.
+
+    Args:
+        states: `(G, n, C)`, compared by Euclidean distance.
+        places: `(G, n, 3)` int64: frame or tile, row and column of each; one frame a group.
+        r: tokens to leave out, at most `(n - protected) // 2`.
+        protected: tokens at the start that stay, and that stand for no other.
+
+    Returns:
+        `kept (G, n - r)` and `destination (G, n)`, as `match`.
+    """
+    first = first_alike(cell_numbers(places[:, protected:]))
+    patches = states[:, protected:].float()
+    others = patches.gather(1, first[..., None].expand_as(patches))
+    distance = torch.linalg.vector_norm(patches - others, dim=-1)
+    is_first = first == torch.arange(first.shape[1], device=first.device)
+    distance = distance.masked_fill(is_first, torch.inf)
+    left_out = distance.argsort(dim=1, stable=True)[:, :r]
+    target = first.gather(1, left_out)
+    return _leave_out(protected + left_out, protected + target, states.shape[1])
+
+
+def _leave_out(left_out: Tensor, target: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Of `length` tokens go on without some `(G, r)`, for which others `(G, r)` stand."""
+    stays = left_out.new_ones(len(left_out), length, dtype=torch.bool)
+    stays.scatter_(1, left_out, False)
+    kept = (~stays).int().argsort(dim=1, stable=True)[:, : length - left_out.shape[1]]
+    destination = stays.cumsum(1) - 1
+    destination.scatter_(1, left_out, destination.gather(1, target))
     return kept, destination
+
+
+def likeness(states: Tensor, others: Tensor) -> Tensor:
+    """How alike pairs of vectors `(..., C)` are: 1 if equal, 0 if at right angles or beyond.
+
+    One less their squared distance in units of the sum of their squared norms.
+    """
+    scale = states.square().sum(-1) + others.square().sum(-1)
+    distance = (states - others).square().sum(-1)
+    return (1 - distance / scale.clamp(min=torch.finfo(scale.dtype).tiny)).clamp(min=0)
 
 
 def best_counterparts(states: Tensor) -> tuple[Tensor, Tensor]:

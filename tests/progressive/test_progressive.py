@@ -5,6 +5,8 @@ from copy import deepcopy
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.baselines.test_tome import PARTS, plain_match
 from tests.encoders.families import FAMILIES, build
 from tests.encoders.test_families import captured, flat, identical
@@ -13,6 +15,7 @@ from tests.test_reconstruction import located, plain_weights
 import ipcv
 from ipcv import Progressive
 from ipcv.encoders.registry import adapter_for
+from ipcv.matching import smoothest
 from ipcv.progressive.run import Tokens
 
 
@@ -21,6 +24,11 @@ def plain_progressive(name, blocks, states, rows, places, method, protected, arg
     heads, norm1, norm2, scale1, scale2 = PARTS[name]
     counts = method.removed_per_block(len(rows) - protected, len(blocks))
     sizes, positions, history = [1.0] * len(rows), rows, []
+    into = plain_smoothest(states, places, method.removed_before(len(rows) - protected), protected)
+    stay = [i for i in range(len(states)) if i not in into]
+    history.append((states, stay, followed(states, places, stay, into, method)))
+    sizes = counted(sizes, states, stay, into, protected)
+    states, positions, places = states[stay], positions[stay], places[stay]
     for block, count in zip(blocks, counts, strict=True):
         scale = [getattr(block, s) if s else lambda x: x for s in (scale1, scale2)]
         normed = getattr(block, norm1)(states)
@@ -32,7 +40,7 @@ def plain_progressive(name, blocks, states, rows, places, method, protected, arg
         logits = torch.einsum("qhd,khd->hqk", q[stay], k) / math.sqrt(q.shape[-1]) + bias
         attended = torch.einsum("hqk,khd->qhd", logits.softmax(-1), v).flatten(1)
         history.append((states, stay, followed(keys.mean(1), places, stay, into, method)))
-        sizes = [sizes[i] + sum(sizes[j] for j in into if into[j] == i) for i in stay]
+        sizes = counted(sizes, keys.mean(1), stay, into, protected)
         states = states[stay] + scale[0](project(attended))
         positions, places = positions[stay], places[stay]
         states = states + scale[1](block.mlp(getattr(block, norm2)(states)))
@@ -43,6 +51,25 @@ def plain_progressive(name, blocks, states, rows, places, method, protected, arg
             full[i] = before[i] + sum(w * (full[j] - before[j]) for j, w in own.items())
         states = full
     return states
+
+
+def plain_smoothest(states, places, count, protected):
+    """What goes before the first block, and the first patch of its cell, which stands for it."""
+    cells = [None] * protected + [(f, y // 2, x // 2) for f, y, x in places[protected:].tolist()]
+    first = {i: cells.index(c) for i, c in enumerate(cells) if c and cells.index(c) != i}
+    order = sorted(first, key=lambda i: (float((states[i] - states[first[i]]).norm()), i))
+    return {i: first[i] for i in order[:count]}
+
+
+def counted(sizes, features, stay, into, protected):
+    """For how many patches those that stay count: a like one for one, an unlike one for none."""
+    centered = (features - features[protected:].mean(0)).double()
+
+    def likeness(i, j):
+        a, b = centered[i], centered[j]
+        return max(0.0, 1 - float((a - b).square().sum() / (a.square().sum() + b.square().sum())))
+
+    return [sizes[i] + sum(sizes[j] * likeness(i, j) for j in into if into[j] == i) for i in stay]
 
 
 def followed(features, places, stay, into, method):
@@ -64,7 +91,14 @@ def followed(features, places, stay, into, method):
     return result
 
 
-@pytest.mark.parametrize("method", [Progressive(0.5), Progressive(0.95, 2, "affine")])
+@pytest.mark.parametrize(
+    "method",
+    [
+        Progressive(0.5, smooth_share=0),
+        Progressive(0.95, 2, "affine", smooth_share=0.3),
+        Progressive(0.4, smooth_share=1),
+    ],
+)
 @pytest.mark.parametrize(
     ("name", "media"),
     [
@@ -99,7 +133,8 @@ def test_equals_plain_loops(name, media, method):
                 )
                 torch.testing.assert_close(compressed[rows], expected, atol=1e-4, rtol=1e-3)
     for stats in handle.stats.calls[-1].items:
-        assert stats.kept == stats.tokens_per_block[-1] < stats.patches == stats.keys_per_block[0]
+        assert stats.kept == stats.tokens_per_block[-1] < stats.patches
+        assert (stats.keys_per_block[0] < stats.patches) == (method.smooth_share > 0)
 
 
 def positions_of(model, inputs):
@@ -174,18 +209,37 @@ def test_twins_stand_for_each_other():
     states = torch.randn(1, 16, 32).repeat_interleave(2, dim=1)
     heads = states.view(1, 32, 4, 8)
     run = Progressive(0.5, num_neighbors=1).start(
-        (32, 16), 0, torch.arange(32)[None], lambda: torch.zeros(32, 3, dtype=torch.int64)
+        (32, 32, 16), 0, torch.arange(32)[None], torch.zeros(1, 32, 3, dtype=torch.int64)
     )
     left, attended = run.shrink(Tokens(states, states, heads, heads, heads, heads), 16, 1.0)
     assert torch.equal(left, states[:, 1::2])
     assert left.shape == attended.shape
-    assert run.sizes.tolist() == [[2.0] * 16]
+    torch.testing.assert_close(run.sizes, torch.full((1, 16), 2.0))
     torch.testing.assert_close(run.restore(3 * left), 3 * states)
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2))
+def test_smoothest_leaves_who_stands_for_others(rows, columns, protected):
+    places = torch.cartesian_prod(*map(torch.arange, (1, rows, columns))).view(-1, 3)
+    places = torch.cat([places.new_zeros(protected, 3), places])[None]
+    length, r = places.shape[1], rows * columns // 2
+    states = torch.randn(1, length, 4)
+    kept, destination = smoothest(states, places, r, protected)
+    stay, into = kept[0].tolist(), plain_smoothest(states[0], places[0], r, protected)
+    assert stay == [i for i in range(length) if i not in into]
+    assert [stay[j] for j in destination[0]] == [into.get(i, i) for i in range(length)]
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_an_image_of_one_colour(share):
+    model = build("dinov2")
+    with torch.no_grad(), ipcv.compress(model, Progressive(0.5, smooth_share=share)):
+        assert model(pixel_values=torch.ones(1, 3, 32, 32))[0].isfinite().all()
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"reduction_ratio": 1}, {"num_neighbors": 0}, {"reconstruction": "up"}],
+    [{"reduction_ratio": 1}, {"num_neighbors": 0}, {"reconstruction": "up"}, {"smooth_share": 1.1}],
 )
 def test_settings_are_checked(settings):
     with pytest.raises(ValueError, match="must be"):
@@ -198,7 +252,8 @@ def test_settings_round_trip():
 
 
 def test_schedule():
-    counts = Progressive(0.6).removed_per_block(1000, 4)
+    method = Progressive(0.6, smooth_share=0.5)
+    counts = method.removed_per_block(1000, 4)
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == 0
-    assert sum(counts) == 600
+    assert sum(counts) == 300 == method.removed_before(1000)

@@ -71,6 +71,11 @@ def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
     return Variant(ToMe(ratio / len(encoder.adapter(module).blocks), schedule))  # type: ignore[arg-type]
 
 
+def _contrast(model: nn.Module, ratio: float) -> Variant:
+    """Before all blocks."""
+    return Variant(IPCV(0, ratio, 0, selector="contrast", reconstruction="linear"))
+
+
 def _progressive(model: nn.Module, ratio: float) -> Variant:
     return Variant(Progressive(ratio))
 
@@ -96,6 +101,7 @@ VISION_METHODS: dict[str, Maker] = {
     "random-no-ngr": partial(_pruning, RandomPrune, reconstruction="none"),
     "uniform-no-ngr": partial(_pruning, UniformPrune, reconstruction="none"),
     "prune-only": partial(_pruning, PruneOnly),
+    "contrast": _contrast,
     "progressive": _progressive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),

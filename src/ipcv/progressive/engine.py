@@ -73,25 +73,32 @@ class ProgressiveEngine(Hooked[_Call]):
             yield
 
     def _start(self, call: _Call, arguments: Arguments) -> None:
-        """All tokens, each of one patch."""
+        """All tokens, each of one patch, and those of them that the first block gets."""
         hidden_states: Tensor = arguments["hidden_states"]
+        states = self.adapter.rows(hidden_states)
         layout = self.adapter.layout(call.context, hidden_states)
         if layout.padding is not None:
             name = type(self.method).__name__
             raise ValueError(f"{name} does not work with padding: pass images of equal size")
-        segments, first, device = self.adapter.segment_lengths(arguments), 0, hidden_states.device
+        segments, first, begun = self.adapter.segment_lengths(arguments), 0, list[Tensor]()
+        places, device = layout.positions(), states.device
         for length, equal in groupby(segments):
             shape = len(list(equal)), length
             rows = first + torch.arange(shape[0] * length, device=device).view(shape)
             lengths = self._lengths(length, layout.protected)
-            call.runs.append(self.method.start(lengths, layout.protected, rows, layout.positions))
+            run = self.method.start(lengths, layout.protected, rows, places[rows])
+            begun.append(run.begin(states[rows]).flatten(0, 1))
+            call.runs.append(run)
             first += rows.numel()
         tokens = [run.lengths for run in call.runs for _ in range(len(run.rows))]
         self.stats.add(ProgressiveCall(layout.item_lengths, tuple(tokens), layout.protected))
+        if any(run.lengths[1] < run.lengths[0] for run in call.runs):
+            call.carried = torch.cat(begun)
 
     def _lengths(self, length: int, protected: int) -> tuple[int, ...]:
-        lengths = [length]
-        for r in self.method.removed_per_block(length - protected, self._last + 1):
+        patches, lengths = length - protected, [length]
+        before, in_blocks = self.method.removed_before, self.method.removed_per_block
+        for r in (before(patches), *in_blocks(patches, self._last + 1)):
             lengths.append(lengths[-1] - min(r, (lengths[-1] - protected) // 2))
         return tuple(lengths)
 
@@ -105,7 +112,7 @@ class ProgressiveEngine(Hooked[_Call]):
             arguments = bind(signature, args, kwargs)
             if index == 0:
                 self._start(call, arguments)
-            if all(run.lengths[index + 1] == run.lengths[0] for run in call.runs):
+            if all(run.lengths[index + 2] == run.lengths[0] for run in call.runs):
                 return original(*args, **kwargs)
             hidden_states = arguments.pop("hidden_states")
             states = self.adapter.rows(hidden_states) if call.carried is None else call.carried
@@ -126,7 +133,7 @@ class ProgressiveEngine(Hooked[_Call]):
         parts = [states, normed, *self.adapter.heads(attention, normed, arguments, rows)]
         pairs = []
         for run in runs:
-            before, after = run.lengths[index : index + 2]
+            before, after = run.lengths[index + 1 : index + 3]
             tokens, parts = run.split_off(parts, before)
             pair = run.shrink(Tokens(*tokens), before - after, scaling(attention))
             pairs.append([x.flatten(0, 1) for x in pair])
@@ -151,6 +158,6 @@ class ProgressiveEngine(Hooked[_Call]):
         call.carried = self.adapter.rows(states)
         parts, full = [call.carried], []
         for run in call.runs:
-            (tokens,), parts = run.split_off(parts, run.lengths[index + 1])
+            (tokens,), parts = run.split_off(parts, run.lengths[index + 2])
             full.append(run.restore(tokens).flatten(0, 1))
         return with_states(output, self.adapter.like(torch.cat(full), states))

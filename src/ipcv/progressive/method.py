@@ -1,8 +1,7 @@
-"""IPCV in many small steps: prune in every block what has a twin, rebuild all at the end."""
+"""IPCV in small steps: prune what is smooth, in every block what has a twin; rebuild at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from ipcv import ops
 from ipcv.config import require_fraction, require_name
-from ipcv.matching import match
+from ipcv.matching import likeness, match, smoothest
 from ipcv.neighbors import Reconstruction
 from ipcv.progressive.run import (
     ProgressiveMethod,
@@ -24,21 +23,23 @@ from ipcv.reconstruction import RECONSTRUCTORS, Split
 
 @dataclass(frozen=True)
 class Progressive(ProgressiveMethod):
-    """Prune a few patches in every block, and rebuild them in reverse order after the last.
+    """Prune smooth patches first, then a few in every block, and rebuild them in reverse order.
 
-    The patches that go are not those that changed least, but those with the most similar
-    counterpart: by bipartite soft matching of keys, as in Token Merging (Bolya et al., arXiv
-    2210.09461). In the block that removes it a patch still serves as key and value (the paper's
-    Attention Stabilization); from then on its counterpart counts for both in attention. Unlike in
-    Token Merging it is not averaged with that. It is rebuilt as in the paper, by what it was plus
-    the change of the kept patches with the nearest keys and places. Removal is fastest in the first
-    block, and decreases to none in the last.
+    Before the first block those go that differ least from the first patch of their cell of 2 x 2,
+    as by the selector "contrast". In the blocks those go that have the most similar counterpart, by
+    bipartite soft matching of keys, as in Token Merging (Bolya et al., arXiv 2210.09461): most in
+    the first, none in the last. In the block that removes it a patch still serves as key and value
+    (the paper's Attention Stabilization); from then on its counterpart counts for it in attention,
+    too, as far as the two are alike. Unlike in Token Merging it is not averaged with that. It is
+    rebuilt as in the paper, by what it was plus the change of the kept patches with the nearest
+    keys (or, before the first block, states) and places.
 
     Attributes:
         reduction_ratio: fraction of the patches of each attention segment (image, tile or video
-            frame) that is gone behind the last block, in [0, 1). No block removes more than half.
+            frame) that is gone behind the last block, in [0, 1). No step removes more than half.
         num_neighbors: number `k` of kept patches that rebuild a removed one.
         reconstruction: name of the rule for that, in `ipcv.reconstruction`.
+        smooth_share: fraction of the removed patches that goes before the first block, in [0, 1].
 
     Raises:
         ValueError: a setting is out of range or of the wrong type.
@@ -47,26 +48,26 @@ class Progressive(ProgressiveMethod):
     reduction_ratio: float = 0.8
     num_neighbors: int = 5
     reconstruction: str = "linear"
+    smooth_share: float = 0.5
 
     def __post_init__(self) -> None:
         require_fraction("reduction_ratio", self.reduction_ratio)
         self._require_integer("num_neighbors", minimum=1)
+        require_fraction("smooth_share", self.smooth_share, one=True)
         require_name("reconstruction", self.reconstruction, RECONSTRUCTORS)
+
+    def removed_before(self, patches: int) -> int:
+        """How many of so many patches of a segment are gone before the first block."""
+        return round(self.reduction_ratio * self.smooth_share * patches)
 
     def removed_per_block(self, patches: int, depth: int) -> list[int]:
         """How many of so many patches of a segment each of `depth` blocks removes."""
-        return decreasing(self.reduction_ratio * patches, depth)
+        return decreasing(self.reduction_ratio * (1 - self.smooth_share) * patches, depth)
 
-    def start(
-        self,
-        lengths: tuple[int, ...],
-        protected: int,
-        rows: Tensor,
-        positions: Callable[[], Tensor],
-    ) -> Run:
+    def start(self, lengths: tuple[int, ...], protected: int, rows: Tensor, places: Tensor) -> Run:
         """All rows."""
         sizes = torch.ones(rows.shape, device=rows.device)
-        return PruningRun(lengths, protected, rows, sizes, self, positions)
+        return PruningRun(lengths, protected, rows, sizes, self, places)
 
 
 @dataclass
@@ -84,45 +85,59 @@ class PruningRun(Run):
 
     Attributes:
         method: the settings.
-        positions: gives `(N, 3)`: frame or tile, row and column of every row.
+        places: `(G, n, 3)` of each token: frame or tile, row and column.
         steps: what was removed so far.
     """
 
     method: Progressive
-    positions: Callable[[], Tensor]
+    places: Tensor
     steps: list[_Step] = field(default_factory=list)
+
+    def begin(self, states: Tensor) -> Tensor:
+        """Only patches with contrast, and the first one of each cell."""
+        if r := self.lengths[0] - self.lengths[1]:
+            kept = self._remove(states, states, *smoothest(states, self.places, r, self.protected))
+            states = _chosen(states, kept)
+        return states
 
     def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:
         """Only those that go on ask; all serve as keys and values."""
         states, query, sizes = tokens.states, tokens.query, self.sizes
         if r:
             keys = tokens.plain_key.mean(2)
-            kept, destination = match(keys, r, self.protected)
-            step = self._remove(keys, states, kept)
-            states, query = (_chosen(x, step.kept) for x in (states, query))
-            self.rows = self.rows.gather(1, kept)
-            self.sizes = torch.zeros_like(sizes[:, : kept.shape[1]])
-            self.sizes.scatter_add_(1, destination, sizes)
-            self.steps.append(step)
+            kept = self._remove(states, keys, *match(keys, r, self.protected))
+            states, query = (_chosen(x, kept) for x in (states, query))
         return states, proportional_attention(query, tokens.key, tokens.value, sizes, scale)
 
-    def _remove(self, keys: Tensor, states: Tensor, kept: Tensor) -> _Step:
-        """How to rebuild all but these `(G, K)`; keys tell who is whose neighbour."""
+    def _remove(self, states: Tensor, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
+        """Go on with `kept (G, K)`, each in place of those whose `destination (G, n)` it is.
+
+        Keys tell who is whose neighbour.
+
+        Returns:
+            `(G * K,)` places of the kept ones among all `G * n` tokens.
+        """
+        self._count(keys, kept, destination)
         (groups, length), width = self.rows.shape, kept.shape[1]
-        goes = torch.ones_like(self.rows).scatter_(1, kept, 0)
-        order = goes.argsort(dim=1, stable=True)  # kept ones first
-        order += torch.arange(0, groups * length, length, device=order.device)[:, None]
-        stay, go = (part.flatten() for part in order.split([width, length - width], dim=1))
+        is_kept = torch.zeros_like(self.rows).scatter_(1, kept, 1)
+        gone = is_kept.argsort(dim=1, stable=True)[:, : length - width]
+        offsets = torch.arange(0, groups * length, length, device=kept.device)[:, None]
+        stay, go = ((part + offsets).flatten() for part in (kept, gone))
         keys, states = keys.flatten(0, 1), states.flatten(0, 1)
-        rows, lengths = self.rows.flatten(), ([length - width] * groups, [width] * groups)
-
-        def positions() -> tuple[Tensor, Tensor]:
-            places = self.positions()
-            return places[rows[go]], places[rows[stay]]
-
-        split = Split(keys[go], keys[stay], *lengths, positions)
+        places, lengths = self.places.flatten(0, 1), ([length - width] * groups, [width] * groups)
+        split = Split(keys[go], keys[stay], *lengths, lambda: (places[go], places[stay]))
         neighbors = RECONSTRUCTORS[self.method.reconstruction](split, self.method.num_neighbors)
-        return _Step(stay, go, Reconstruction(states[go], states[stay], neighbors))
+        self.steps.append(_Step(stay, go, Reconstruction(states[go], states[stay], neighbors)))
+        self.rows, self.places = (_chosen(x, stay) for x in (self.rows, self.places))
+        return stay
+
+    def _count(self, keys: Tensor, kept: Tensor, destination: Tensor) -> None:
+        """Kept tokens count for those they stand for, as far as these are like them."""
+        centered = keys.float() - keys[:, self.protected :].float().mean(1, keepdim=True)
+        target = kept.gather(1, destination)[..., None].expand_as(keys)
+        counted = self.sizes * likeness(centered, centered.gather(1, target))
+        sizes = torch.zeros_like(self.sizes[:, : kept.shape[1]])
+        self.sizes = sizes.scatter_add_(1, destination, counted)
 
     def restore(self, tokens: Tensor) -> Tensor:
         """Undo the removals, the last one first."""

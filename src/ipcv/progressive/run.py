@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +35,7 @@ class Run(ABC):
     """Tokens of `G` consecutive attention segments of equal length, on their way.
 
     Attributes:
-        lengths: tokens of a segment at the input of each block, and at last behind them all.
+        lengths: rows of a segment, its tokens at the input of each block, and behind them all.
         protected: tokens at the start of a segment that all go on.
         rows: `(G, n)` the input row of each token, whose position it has.
         sizes: `(G, n)` fp32, patches per token.
@@ -46,6 +45,10 @@ class Run(ABC):
     protected: int
     rows: Tensor
     sizes: Tensor
+
+    def begin(self, states: Tensor) -> Tensor:
+        """The tokens `(G, n, C)` for the first block, of its input `(G, lengths[0], C)`."""
+        return states
 
     @abstractmethod
     def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:
@@ -69,19 +72,17 @@ class Run(ABC):
 class ProgressiveMethod(Config, ABC):
     """Settings of a method that takes tokens out in every block."""
 
+    def removed_before(self, patches: int) -> int:
+        """How many of so many patches of a segment are taken out before the first block."""
+        return 0
+
     @abstractmethod
     def removed_per_block(self, patches: int, depth: int) -> list[int]:
         """How many of so many patches of a segment each of `depth` blocks takes out."""
 
     @abstractmethod
-    def start(
-        self,
-        lengths: tuple[int, ...],
-        protected: int,
-        rows: Tensor,
-        positions: Callable[[], Tensor],
-    ) -> Run:
-        """The run of all rows; `positions` gives `(N, 3)`: frame or tile, row and column."""
+    def start(self, lengths: tuple[int, ...], protected: int, rows: Tensor, places: Tensor) -> Run:
+        """The run of all rows `(G, n)`; places `(G, n, 3)`: frame or tile, row and column."""
 
 
 def proportional_attention(

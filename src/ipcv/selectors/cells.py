@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SIDE = 2
 """Patches along the side of a cell."""
 
+BITS = 16
+"""There may be fewer than `2 ** BITS - 1` frames, and rows and columns of cells."""
+
 
 def by_turns(scores: Tensor, layout: Layout) -> Tensor:
     """Scores `(N,)` by which each cell gives its best patch, then each its second, and so on.
@@ -35,20 +38,29 @@ def first_of_cell(layout: Layout) -> Tensor:
     number = cells(layout)
     if layout.padding is not None:
         number = 2 * number + layout.padding.to(number.device)
-    sorted_number, order = number.sort(stable=True)
-    return order[torch.searchsorted(sorted_number, number)]
+    return first_alike(number)
+
+
+def first_alike(numbers: Tensor) -> Tensor:
+    """For each number the place of the first equal one: `(..., n) -> (..., n)`, int64."""
+    ascending, order = numbers.sort(dim=-1, stable=True)
+    return order.gather(-1, torch.searchsorted(ascending, numbers))
 
 
 def cells(layout: Layout) -> Tensor:
     """`(N,)` int64: the number of each patch's cell; protected rows of a group share one."""
-    frame, y, x = layout.positions().unbind(1)
-    lengths = ops.upload(layout.group_lengths, frame.device)
-    group = torch.arange(len(lengths), device=frame.device)
-    group = group.repeat_interleave(lengths, output_size=len(frame))
-    place = torch.stack([frame, y // SIDE, x // SIDE]) + 1
+    number = cell_numbers(layout.positions())
+    lengths = ops.upload(layout.group_lengths, number.device)
     if layout.protected:
-        place.view(3, len(lengths), -1)[..., : layout.protected] = 0
-    number = group
-    for axis in place:
-        number = number * (axis.amax() + 1) + axis
-    return number
+        number.view(len(lengths), -1)[:, : layout.protected] = 0
+    group = torch.arange(len(lengths), device=number.device)
+    return number + (group.repeat_interleave(lengths, output_size=len(number)) << 3 * BITS)
+
+
+def cell_numbers(places: Tensor) -> Tensor:
+    """Positive numbers of the cells that patches at these frames, rows and columns are in.
+
+    `(..., 3) -> (...)`, int64.
+    """
+    frame, y, x = places.unbind(-1)
+    return (frame << 2 * BITS) + (y // SIDE << BITS) + x // SIDE + 1

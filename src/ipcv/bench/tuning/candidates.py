@@ -21,6 +21,7 @@ from ipcv.selectors import COMPARING, SELECTORS
 
 PUBLISHED = "published"
 NEIGHBORS = (1, 3, 5, 10, 20)
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class Candidate(NamedTuple):
@@ -103,6 +104,7 @@ class Space:
             "num_neighbors": NEIGHBORS,
             "selector": [*SELECTORS],
             "reconstruction": [*RECONSTRUCTORS],
+            "smooth_share": SHARES,
         }
         return {name: values[name] for name in inspect.signature(kind).parameters if name in values}
 
