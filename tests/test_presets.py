@@ -45,7 +45,7 @@ def test_unknown_model_type():
 def test_tuned_settings_are_for_encoders_of_their_shape(monkeypatch):
     model = build("dinov2")
     published, tuned = ipcv.preset(model), ipcv.IPCV(1, 0.5, selector="uniform")
-    monkeypatch.setitem(TUNED, Shape("Dinov2Model", 32, 4), Tuned(tuned, "nowhere.json"))
+    monkeypatch.setitem(TUNED, Shape("Dinov2Model", 32, 4), Tuned(tuned, "nowhere.json", "ours"))
     assert ipcv.preset(model) == published._replace(vision=tuned)
     assert ipcv.preset(model, published=True) == published
     deeper = Dinov2Config(num_hidden_layers=5, hidden_size=32, num_attention_heads=2)
@@ -60,5 +60,5 @@ def test_every_encoder_has_a_shape(name, monkeypatch):
     encoder, module = find_encoder(model)
     shape = Shape(encoder.class_name, 32, len(encoder.adapter(module).blocks))
     tuned = ipcv.IPCV(1, 0.4)
-    monkeypatch.setitem(TUNED, shape, Tuned(tuned, "nowhere.json"))
+    monkeypatch.setitem(TUNED, shape, Tuned(tuned, "nowhere.json", "ours"))
     assert ipcv.preset(model).vision == tuned

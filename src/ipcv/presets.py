@@ -35,15 +35,21 @@ class Shape(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """Settings, and the file in the repository that says how good they are."""
+    """Settings, and what says how good they are: a file in the repository, a variant in it."""
 
     vision: VisionMethod
     evidence: str
+    variant: str
 
 
 TUNED: dict[Shape, Tuned] = {
     Shape("Dinov2Model", width=384, depth=12): Tuned(
-        Progressive(reduction_ratio=0.8), "benchmarks/results/dinov2.json"
+        Progressive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "progressive 0.65"
+    ),
+    Shape("Qwen2VisionTransformerPretrainedModel", width=128, depth=8): Tuned(
+        IPCV(0, 0.5, 0, selector="contrast", reconstruction="linear"),
+        "benchmarks/results/suite.json",
+        "contrast 0.5",
     ),
 }
 """Per shape of encoder, what is better than the published settings on held-out images."""

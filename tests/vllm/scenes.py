@@ -62,7 +62,7 @@ def model_and_processor() -> tuple[Any, Any]:
 
 
 def settings(ratio: float) -> ipcv.IPCV:
-    preset = ipcv.preset(model_and_processor()[0]).vision.to_dict()
+    preset = ipcv.preset(model_and_processor()[0], published=True).vision.to_dict()
     return ipcv.IPCV.from_dict(preset | {"reduction_ratio": ratio})
 
 

@@ -153,6 +153,15 @@ def test_visual_tokens(
             torch.testing.assert_close(a, b, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("layers", [0, 2])
+def test_before_the_first_block(served: Served, layers: int) -> None:
+    vision = ipcv.IPCV(0, 0.6, layers, 3, selector="contrast", reconstruction="linear")
+    with replaced(served, vision):
+        tokens = in_vllm(served, inputs(served, IMAGES))
+    expected = in_transformers(served, IMAGES, vision)
+    torch.testing.assert_close(torch.cat(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_nothing_removed_is_bitwise_the_same(served: Served) -> None:
     vision = ipcv.IPCV(prune_layer=2, reduction_ratio=0)
     with replaced(served, vision):
