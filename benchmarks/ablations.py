@@ -80,8 +80,10 @@ def ablations(depth: int) -> dict[str, Progressive]:
             f"rebuilt by {name}": replace(whole, reconstruction=name)
             for name in ("affine", "mean", "nearest", "none")
         },
+        "nothing before the first block": replace(whole, smooth_share=0),
+        "more before the first block": replace(whole, smooth_share=0.62),
         "10 neighbours": replace(whole, num_neighbors=10),
-        "equally many in all blocks": InBlocks(0.9, blocks=tuple(range(depth))),
-        "in blocks 1 and 3": InBlocks(0.7, blocks=(1, 3)),
-        "in blocks 1 to 4": InBlocks(0.72, blocks=(1, 2, 3, 4)),
+        "equally many in all blocks": InBlocks(0.9, smooth_share=0, blocks=tuple(range(depth))),
+        "in blocks 1 and 3": InBlocks(0.7, smooth_share=0, blocks=(1, 3)),
+        "in blocks 1 to 4": InBlocks(0.72, smooth_share=0, blocks=(1, 2, 3, 4)),
     }

@@ -16,7 +16,7 @@ from ipcv.overlay import draw_overlay
 from ipcv.prompt import EXAMPLE_QUESTION, Media, build_inputs
 from write_tables import ROOT, read
 
-METHODS = ("ipcv", "contrast", "progressive", "tome-decreasing", "downsample")
+METHODS = ("published", "contrast", "progressive", "tome-decreasing", "downsample")
 
 
 def kept_patches() -> tuple[Image.Image, str, float]:
