@@ -155,6 +155,7 @@ def main() -> None:
     dinov2, bench = read("dinov2"), read("bench")
     fill(TABLES, "dinov2", fidelity(dinov2["variants"]))
     fill(TABLES, "dinov2-time", equal_time(dinov2))
+    fill(TABLES, "dinov2-224-time", equal_time(read("dinov2-224")))
     fill(TABLES, "dinov2-parts", fidelity(read("dinov2-parts")["variants"]))
     fill(TABLES, "bench", costs(bench))
     fill(TABLES, "environment", environment(suite))
