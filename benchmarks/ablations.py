@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,16 +33,15 @@ class ByBoth(PruningRun):
 class Uncounted(PruningRun):
     """A kept patch counts once in attention, whatever it stands for."""
 
-    def _count(self, keys: Tensor, kept: Tensor, destination: Tensor) -> None:
-        self.sizes = torch.ones_like(self.sizes[:, : kept.shape[1]])
+    def _weights(self, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
+        return torch.zeros_like(self.sizes).scatter_(1, kept, 1.0)
 
 
 class FullyCounted(PruningRun):
     """A kept patch counts for all it stands for, however unlike."""
 
-    def _count(self, keys: Tensor, kept: Tensor, destination: Tensor) -> None:
-        sizes = torch.zeros_like(self.sizes[:, : kept.shape[1]])
-        self.sizes = sizes.scatter_add_(1, destination, self.sizes)
+    def _weights(self, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
+        return torch.ones_like(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,14 @@ class WithRun(Progressive):
     run: type[PruningRun] = PruningRun
 
     def start(  # noqa: D102
-        self, lengths: tuple[int, ...], protected: int, rows: Tensor, places: Tensor
+        self,
+        lengths: tuple[int, ...],
+        protected: int,
+        rows: Tensor,
+        positions: Callable[[], Tensor],
     ) -> Run:
         sizes = torch.ones(rows.shape, device=rows.device)
-        return self.run(lengths, protected, rows, sizes, self, places)
+        return self.run(lengths, protected, rows, sizes, self, positions()[rows])
 
 
 @dataclass(frozen=True)

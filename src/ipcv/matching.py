@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv import ops
-from ipcv.selectors.cells import cell_numbers, first_alike
+from ipcv.cells import cell_numbers, distance_to_first
 
 
 def match(keys: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
@@ -44,12 +44,8 @@ def smoothest(states: Tensor, places: Tensor, r: int, protected: int = 0) -> tup
     Returns:
         `kept (G, n - r)` and `destination (G, n)`, as `match`.
     """
-    first = first_alike(cell_numbers(places[:, protected:]))
-    patches = states[:, protected:].float()
-    others = patches.gather(1, first[..., None].expand_as(patches))
-    distance = torch.linalg.vector_norm(patches - others, dim=-1)
-    is_first = first == torch.arange(first.shape[1], device=first.device)
-    distance = distance.masked_fill(is_first, torch.inf)
+    cell = cell_numbers(places[:, protected:])
+    distance, first = distance_to_first(states[:, protected:], cell)
     left_out = distance.argsort(dim=1, stable=True)[:, :r]
     target = first.gather(1, left_out)
     return _leave_out(protected + left_out, protected + target, states.shape[1])

@@ -209,7 +209,7 @@ def test_twins_stand_for_each_other():
     states = torch.randn(1, 16, 32).repeat_interleave(2, dim=1)
     heads = states.view(1, 32, 4, 8)
     run = Progressive(0.5, num_neighbors=1).start(
-        (32, 32, 16), 0, torch.arange(32)[None], torch.zeros(1, 32, 3, dtype=torch.int64)
+        (32, 32, 16), 0, torch.arange(32)[None], lambda: torch.zeros(32, 3, dtype=torch.int64)
     )
     left, attended = run.shrink(Tokens(states, states, heads, heads, heads, heads), 16, 1.0)
     assert torch.equal(left, states[:, 1::2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -61,7 +62,13 @@ class ToMe(ProgressiveMethod):
             return [round(r)] * depth
         return decreasing(r * depth, depth)
 
-    def start(self, lengths: tuple[int, ...], protected: int, rows: Tensor, places: Tensor) -> Run:
+    def start(
+        self,
+        lengths: tuple[int, ...],
+        protected: int,
+        rows: Tensor,
+        positions: Callable[[], Tensor],
+    ) -> Run:
         """All rows as tokens of one patch each."""
         source = torch.arange(lengths[0], device=rows.device).expand_as(rows)
         sizes = torch.ones(rows.shape, device=rows.device)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -75,25 +75,25 @@ class ProgressiveEngine(Hooked[_Call]):
     def _start(self, call: _Call, arguments: Arguments) -> None:
         """All tokens, each of one patch, and those of them that the first block gets."""
         hidden_states: Tensor = arguments["hidden_states"]
-        states = self.adapter.rows(hidden_states)
         layout = self.adapter.layout(call.context, hidden_states)
         if layout.padding is not None:
             name = type(self.method).__name__
             raise ValueError(f"{name} does not work with padding: pass images of equal size")
-        segments, first, begun = self.adapter.segment_lengths(arguments), 0, list[Tensor]()
-        places, device = layout.positions(), states.device
+        segments, first, device = self.adapter.segment_lengths(arguments), 0, hidden_states.device
+        positions = cache(layout.positions)
         for length, equal in groupby(segments):
             shape = len(list(equal)), length
             rows = first + torch.arange(shape[0] * length, device=device).view(shape)
             lengths = self._lengths(length, layout.protected)
-            run = self.method.start(lengths, layout.protected, rows, places[rows])
-            begun.append(run.begin(states[rows]).flatten(0, 1))
-            call.runs.append(run)
+            call.runs.append(self.method.start(lengths, layout.protected, rows, positions))
             first += rows.numel()
         tokens = [run.lengths for run in call.runs for _ in range(len(run.rows))]
         self.stats.add(ProgressiveCall(layout.item_lengths, tuple(tokens), layout.protected))
         if any(run.lengths[1] < run.lengths[0] for run in call.runs):
-            call.carried = torch.cat(begun)
+            states = self.adapter.rows(hidden_states)
+            call.carried = torch.cat(
+                [run.begin(states[run.rows]).flatten(0, 1) for run in call.runs]
+            )
 
     def _lengths(self, length: int, protected: int) -> tuple[int, ...]:
         patches, lengths = length - protected, [length]

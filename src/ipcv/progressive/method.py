@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -64,15 +65,21 @@ class Progressive(ProgressiveMethod):
         """How many of so many patches of a segment each of `depth` blocks removes."""
         return decreasing(self.reduction_ratio * (1 - self.smooth_share) * patches, depth)
 
-    def start(self, lengths: tuple[int, ...], protected: int, rows: Tensor, places: Tensor) -> Run:
+    def start(
+        self,
+        lengths: tuple[int, ...],
+        protected: int,
+        rows: Tensor,
+        positions: Callable[[], Tensor],
+    ) -> Run:
         """All rows."""
         sizes = torch.ones(rows.shape, device=rows.device)
-        return PruningRun(lengths, protected, rows, sizes, self, places)
+        return PruningRun(lengths, protected, rows, sizes, self, positions()[rows])
 
 
 @dataclass
 class _Step:
-    """What one block removed: `(K,)`, `(R,)` places among its `(G * n)` tokens, ascending."""
+    """What one step removed: `(K,)`, `(R,)` places among its `(G * n)` tokens, ascending."""
 
     kept: Tensor
     removed: Tensor
@@ -117,7 +124,9 @@ class PruningRun(Run):
         Returns:
             `(G * K,)` places of the kept ones among all `G * n` tokens.
         """
-        self._count(keys, kept, destination)
+        counted = self.sizes * self._weights(keys, kept, destination)
+        sizes = torch.zeros_like(self.sizes[:, : kept.shape[1]])
+        self.sizes = sizes.scatter_add_(1, destination, counted)
         (groups, length), width = self.rows.shape, kept.shape[1]
         is_kept = torch.zeros_like(self.rows).scatter_(1, kept, 1)
         gone = is_kept.argsort(dim=1, stable=True)[:, : length - width]
@@ -131,13 +140,11 @@ class PruningRun(Run):
         self.rows, self.places = (_chosen(x, stay) for x in (self.rows, self.places))
         return stay
 
-    def _count(self, keys: Tensor, kept: Tensor, destination: Tensor) -> None:
-        """Kept tokens count for those they stand for, as far as these are like them."""
+    def _weights(self, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
+        """`(G, n)`: how far each token counts at its destination, as far as it is like that."""
         centered = keys.float() - keys[:, self.protected :].float().mean(1, keepdim=True)
         target = kept.gather(1, destination)[..., None].expand_as(keys)
-        counted = self.sizes * likeness(centered, centered.gather(1, target))
-        sizes = torch.zeros_like(self.sizes[:, : kept.shape[1]])
-        self.sizes = sizes.scatter_add_(1, destination, counted)
+        return likeness(centered, centered.gather(1, target))
 
     def restore(self, tokens: Tensor) -> Tensor:
         """Undo the removals, the last one first."""

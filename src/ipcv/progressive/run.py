@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,8 +82,14 @@ class ProgressiveMethod(Config, ABC):
         """How many of so many patches of a segment each of `depth` blocks takes out."""
 
     @abstractmethod
-    def start(self, lengths: tuple[int, ...], protected: int, rows: Tensor, places: Tensor) -> Run:
-        """The run of all rows `(G, n)`; places `(G, n, 3)`: frame or tile, row and column."""
+    def start(
+        self,
+        lengths: tuple[int, ...],
+        protected: int,
+        rows: Tensor,
+        positions: Callable[[], Tensor],
+    ) -> Run:
+        """The run of all rows; `positions` gives `(N, 3)`: frame or tile, row and column."""
 
 
 def proportional_attention(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from ipcv.selectors.cells import first_of_cell
+from ipcv.cells import cells, distance_to_first
 
 if TYPE_CHECKING:
     from ipcv.selection import Layout
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
 
 def contrast(previous: Tensor, rows: Tensor, layout: Layout) -> Tensor:
     """How far each patch is from the first one of its cell of 2 x 2, which itself stays."""
-    first = first_of_cell(layout)
-    distance: Tensor = torch.linalg.vector_norm(rows.float() - rows[first].float(), dim=-1)
-    is_first = first == torch.arange(len(first), device=first.device)
-    return distance.masked_fill(is_first, torch.inf)
+    cell = cells(layout)
+    if layout.padding is not None:  # in cells of its own, so that it is nobody's first
+        cell = 2 * cell + layout.padding.to(cell.device)
+    distance, _ = distance_to_first(rows, cell)
+    return distance

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ipcv.selectors.cells import by_turns, cells
+from ipcv.cells import by_turns, cells
 
 if TYPE_CHECKING:
     from ipcv.selection import Layout

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ipcv import ops
-from ipcv.selectors.cells import by_turns
+from ipcv.cells import by_turns
 
 if TYPE_CHECKING:
     from ipcv.selection import Layout

@@ -1,4 +1,4 @@
-"""What rules that go by cells of neighbouring patches have in common."""
+"""Cells of neighbouring patches: which are one, and what rules that go by them have in common."""
 
 from __future__ import annotations
 
@@ -33,18 +33,24 @@ def by_turns(scores: Tensor, layout: Layout) -> Tensor:
     return torch.empty_like(scores).index_copy_(0, ranked, -place.to(scores.dtype))
 
 
-def first_of_cell(layout: Layout) -> Tensor:
-    """`(N,)` int64: for each row the first one of its cell that is no padding, if any is not."""
-    number = cells(layout)
-    if layout.padding is not None:
-        number = 2 * number + layout.padding.to(number.device)
-    return first_alike(number)
+def distance_to_first(rows: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """How far rows are from the first one of their cell.
 
+    Args:
+        rows: `(..., n, C)`, compared by Euclidean distance.
+        cell: `(..., n)` int64, the number of each row's cell.
 
-def first_alike(numbers: Tensor) -> Tensor:
-    """For each number the place of the first equal one: `(..., n) -> (..., n)`, int64."""
-    ascending, order = numbers.sort(dim=-1, stable=True)
-    return order.gather(-1, torch.searchsorted(ascending, numbers))
+    Returns:
+        `(..., n)` fp32 distances, infinite for the first ones, and `(..., n)` int64 the places of
+        these.
+    """
+    ascending, order = cell.sort(dim=-1, stable=True)
+    first = order.gather(-1, torch.searchsorted(ascending, cell))
+    states = rows.float()
+    others = states.gather(-2, first[..., None].expand_as(states))
+    distance = torch.linalg.vector_norm(states - others, dim=-1)
+    is_first = first == torch.arange(first.shape[-1], device=first.device)
+    return distance.masked_fill_(is_first, torch.inf), first
 
 
 def cells(layout: Layout) -> Tensor:
