@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv import Progressive
-from ipcv.progressive.method import PruningRun
-from ipcv.progressive.run import Run, Tokens
+from ipcv.vision.progressive import PruningRun
+from ipcv.vision.tokens import Run, Tokens
 
 
 class ByFeatures(PruningRun):

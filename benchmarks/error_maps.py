@@ -9,12 +9,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ipcv.bench.fidelity import Observe, find_images, patch_errors
-from ipcv.bench.observe import crop, observer
 from ipcv.bench.plots import pyplot, save
+from ipcv.bench.quality.fidelity import Observe, find_images, patch_errors
+from ipcv.bench.quality.observe import crop, observer
 from ipcv.bench.variants import UNCOMPRESSED, Variant, make_variants
-from ipcv.loading import load
-from ipcv.media import load_image
+from ipcv.inputs.loading import load
+from ipcv.inputs.media import load_image
 
 SIDE = 448
 PICTURE = Path(__file__).parent / "results" / "error-maps.png"

@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import ipcv
-from ipcv.bench.fidelity import find_images
-from ipcv.bench.intervals import mean
+from ipcv.bench.quality.fidelity import find_images
+from ipcv.bench.quality.intervals import mean
 from ipcv.bench.scenes import HELD_OUT, draw_scene
-from ipcv.encoders.registry import adapter_for
-from ipcv.loading import load
-from ipcv.media import load_image
+from ipcv.families import adapter_for
+from ipcv.inputs.loading import load
+from ipcv.inputs.media import load_image
 from ipcv.models import TINY
 
 FRAMES, SIDE, STEP = 16, 224, 14

@@ -20,24 +20,24 @@ from torch import nn
 
 from ablations import ablations
 from ipcv import IPCV
+from ipcv.bench.cost.flops import count_flops
+from ipcv.bench.cost.workload import Workload
 from ipcv.bench.environment import environment
-from ipcv.bench.fidelity import evaluate_images, find_images
-from ipcv.bench.flops import count_flops
-from ipcv.bench.observe import observer
-from ipcv.bench.quality import qualities
-from ipcv.bench.quality_table import fidelity_summary, suite_summary
-from ipcv.bench.records import Records
+from ipcv.bench.quality.estimates import qualities
+from ipcv.bench.quality.fidelity import evaluate_images, find_images
+from ipcv.bench.quality.observe import observer
+from ipcv.bench.quality.records import Records
+from ipcv.bench.quality.suite import evaluate_scenes
+from ipcv.bench.quality.table import fidelity_summary, suite_summary
 from ipcv.bench.scenes import HELD_OUT, draw_scene
-from ipcv.bench.suite import evaluate_scenes
 from ipcv.bench.variants import UNCOMPRESSED, Variant, make_variants
-from ipcv.bench.workload import Workload
-from ipcv.encoders.registry import adapter_for, find_encoder
-from ipcv.loading import load
-from ipcv.media import load_image
+from ipcv.core.output import write_json
+from ipcv.families import adapter_for, find_encoder
+from ipcv.inputs.loading import load
+from ipcv.inputs.media import load_image
 from ipcv.models import TINY
-from ipcv.output import write_json
-from ipcv.reconstruction import RECONSTRUCTORS
-from ipcv.selectors import SELECTORS
+from ipcv.vision.reconstruction import RECONSTRUCTORS
+from ipcv.vision.selectors import SELECTORS
 from write_selection import write
 
 RESULTS = Path(__file__).parent / "results"

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 import ipcv
 from ipcv.bench.clock import milliseconds
-from ipcv.bench.flops import count_flops
-from ipcv.bench.memory import peak_bytes
-from ipcv.bench.shapes import SHAPES, build, shape_config
-from ipcv.encoders.registry import find_encoder
+from ipcv.bench.cost.flops import count_flops
+from ipcv.bench.cost.memory import peak_bytes
+from ipcv.bench.cost.shapes import SHAPES, build, shape_config
+from ipcv.families import find_encoder
 from straightforward import straightforward
 
 PUBLISHED = ("qwen2-vl-7b", "qwen2.5-vl-7b", "internvl3-8b")

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ipcv import IPCV
-from ipcv.arguments import Arguments, bind
-from ipcv.encoders.base import EncoderAdapter
-from ipcv.encoders.registry import adapter_for
-from ipcv.hooks import Hooks, Method, states_of, with_states
-from ipcv.selection import Choice, Selection, choose
+from ipcv.core.arguments import Arguments, bind
+from ipcv.core.hooks import Hooks, Method, states_of, with_states
+from ipcv.families import adapter_for
+from ipcv.vision.adapters.base import EncoderAdapter
+from ipcv.vision.selection import Choice, Selection, choose
 
 
 class Gathered:

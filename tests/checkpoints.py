@@ -11,7 +11,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from ipcv.loading import images_only
+from ipcv.inputs.loading import images_only
 from tiny.processor import CHAT_TEMPLATE, SPECIAL
 
 

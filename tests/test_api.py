@@ -6,9 +6,9 @@ from torch import nn
 
 import ipcv
 from ipcv.baselines import CDPruner, VisionZip
-from tests.decoders.tiny import NAMES, build, inputs
-from tests.encoders.families import FAMILIES
-from tests.encoders.families import build as build_encoder
+from tests.language.tiny import NAMES, build, inputs
+from tests.vision.adapters.families import FAMILIES
+from tests.vision.adapters.families import build as build_encoder
 
 VISION, LANGUAGE = ipcv.IPCV(prune_layer=1), ipcv.FastV(prune_layer=2)
 

@@ -11,11 +11,11 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 import ipcv
-from ipcv.bench.records import Records
+from ipcv.bench.quality.records import Records
+from ipcv.bench.quality.suite import evaluate_scenes, held_out_scenes
 from ipcv.bench.scenes import Scene
-from ipcv.bench.suite import evaluate_scenes, held_out_scenes
 from ipcv.bench.variants import Variant
-from ipcv.loading import load
+from ipcv.inputs.loading import load
 from ipcv.models import EXAMPLE, TINY
 from write_tables import SHOWN
 

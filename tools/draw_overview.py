@@ -10,10 +10,10 @@ from PIL import Image
 
 import ipcv
 from ipcv.bench.plots import INK, MUTED, draw_curves, method_of, pyplot
-from ipcv.loading import load
+from ipcv.inputs.loading import load
+from ipcv.inputs.overlay import draw_overlay
+from ipcv.inputs.prompt import EXAMPLE_QUESTION, Media, build_inputs
 from ipcv.models import EXAMPLE, TINY
-from ipcv.overlay import draw_overlay
-from ipcv.prompt import EXAMPLE_QUESTION, Media, build_inputs
 from write_tables import ROOT, read
 
 METHODS = ("published", "contrast", "progressive", "tome-decreasing", "downsample")

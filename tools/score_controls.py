@@ -15,14 +15,14 @@ from typing import Any
 from PIL import Image
 from rich.progress import Progress
 
-from ipcv.bench.intervals import Estimate, proportion
-from ipcv.bench.records import Records
+from ipcv.bench.quality.intervals import Estimate, proportion
+from ipcv.bench.quality.records import Records
+from ipcv.bench.quality.suite import answer_prior, evaluate_scenes, held_out_scenes
 from ipcv.bench.scenes import Scene
-from ipcv.bench.suite import answer_prior, evaluate_scenes, held_out_scenes
 from ipcv.bench.variants import Variant
-from ipcv.loading import load
+from ipcv.core.output import write_json
+from ipcv.inputs.loading import load
 from ipcv.models import TINY
-from ipcv.output import write_json
 from write_tables import RESULTS
 
 

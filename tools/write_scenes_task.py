@@ -13,7 +13,7 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image, Value
 
-from ipcv.bench.suite import ANSWER_TOKENS, held_out_scenes
+from ipcv.bench.quality.suite import ANSWER_TOKENS, held_out_scenes
 
 TASK = """\
 task: ipcv_scenes

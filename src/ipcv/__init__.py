@@ -2,11 +2,11 @@
 
 from ipcv import baselines
 from ipcv.api import CompressionHandle, compress
-from ipcv.config import IPCV
-from ipcv.decoders import DART, FastV, RandomDrop, V2Drop
-from ipcv.presets import Preset, preset
-from ipcv.progressive import Progressive
-from ipcv.settings_file import load, save
+from ipcv.core.config import IPCV
+from ipcv.language import DART, FastV, RandomDrop, V2Drop
+from ipcv.settings.files import load, save
+from ipcv.settings.presets import Preset, preset
+from ipcv.vision.progressive import Progressive
 
 __version__ = "0.1.0"
 

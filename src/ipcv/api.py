@@ -8,18 +8,18 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
-from ipcv.config import IPCV
-from ipcv.decoders.checks import check_method
-from ipcv.decoders.engine import DecoderEngine
-from ipcv.decoders.method import LanguageMethod
-from ipcv.decoders.registry import find_decoder
-from ipcv.encoders.base import EncoderAdapter
-from ipcv.encoders.observer import Observer
-from ipcv.encoders.registry import adapter_for
-from ipcv.engine import Engine
-from ipcv.progressive.engine import ProgressiveEngine
-from ipcv.progressive.run import ProgressiveMethod
+from ipcv.core.config import IPCV
+from ipcv.families import adapter_for
+from ipcv.language.checks import check_method
+from ipcv.language.engine import DecoderEngine
+from ipcv.language.method import LanguageMethod
+from ipcv.language.registry import find_decoder
 from ipcv.stats import Stats
+from ipcv.vision.adapters.base import EncoderAdapter
+from ipcv.vision.adapters.observer import Observer
+from ipcv.vision.every_block import ProgressiveEngine
+from ipcv.vision.one_step import Engine
+from ipcv.vision.tokens import ProgressiveMethod
 
 VisionMethod = IPCV | ProgressiveMethod
 """What the vision encoder can be compressed by."""

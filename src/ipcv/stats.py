@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ipcv.decoders.layout import Layout as PromptLayout
-from ipcv.selection import Layout
+from ipcv.language.layout import Layout as PromptLayout
+from ipcv.vision.selection import Layout
 
 HISTORY = 64
 """How many of the latest encoder calls, and of the latest prefills, are remembered."""

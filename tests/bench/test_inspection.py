@@ -3,15 +3,15 @@
 import pytest
 import torch
 from PIL import Image
-from tests.encoders.families import build
 
 import ipcv
 from ipcv.bench.inspection import draw, inspect_image
-from ipcv.bench.observe import observer
-from ipcv.encoders.registry import adapter_for
-from ipcv.loading import load
-from ipcv.overlay import patch_mask
-from ipcv.prompt import Media, build_inputs
+from ipcv.bench.quality.observe import observer
+from ipcv.families import adapter_for
+from ipcv.inputs.loading import load
+from ipcv.inputs.overlay import patch_mask
+from ipcv.inputs.prompt import Media, build_inputs
+from tests.vision.adapters.families import build
 
 IMAGE = Image.radial_gradient("L").resize((112, 84)).convert("RGB")
 METHOD = ipcv.IPCV(prune_layer=2, reduction_ratio=0.6, num_neighbors=3)

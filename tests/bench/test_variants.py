@@ -1,12 +1,12 @@
 """Methods by name."""
 
 import pytest
-from tests.decoders.tiny import build as build_deep
-from tests.encoders.families import build
 
 import ipcv
 from ipcv import baselines
 from ipcv.bench.variants import DECODER_METHODS, METHODS, VISION_METHODS, make_variants
+from tests.language.tiny import build as build_deep
+from tests.vision.adapters.families import build
 
 
 def variant(name, ratio=0.6, model=None):

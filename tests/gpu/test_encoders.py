@@ -8,10 +8,10 @@ import torch
 
 import ipcv
 from ipcv.bench.clock import milliseconds
-from ipcv.bench.shapes import build as build_shape
-from ipcv.bench.shapes import shape_config
-from ipcv.encoders.registry import adapter_for
-from tests.encoders.families import FAMILIES, build
+from ipcv.bench.cost.shapes import build as build_shape
+from ipcv.bench.cost.shapes import shape_config
+from ipcv.families import adapter_for
+from tests.vision.adapters.families import FAMILIES, build
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 import ipcv
+from ipcv.inputs.loading import load
 from ipcv.integrations.lmms_eval.arguments import Arguments
-from ipcv.loading import load
 from ipcv.models import TINY
-from ipcv.presets import Preset
+from ipcv.settings.presets import Preset
 
 
 def parse(**given: Any) -> Arguments:

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.test_media import save_video
 
 from ipcv.baselines import Downsample
 from ipcv.integrations.lmms_eval.chat import (
@@ -14,6 +13,7 @@ from ipcv.integrations.lmms_eval.chat import (
     read_messages,
     stop_strings,
 )
+from tests.inputs.test_media import save_video
 
 IMAGES_ONLY = SimpleNamespace()
 WITH_VIDEO = SimpleNamespace(video_processor=object())

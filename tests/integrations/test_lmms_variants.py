@@ -1,12 +1,12 @@
 """Variants of the benchmarks as arguments of lmms-eval's model."""
 
 import pytest
-from tests.encoders.families import build
 
 import ipcv
 from ipcv import baselines
 from ipcv.bench.variants import Variant
 from ipcv.integrations.lmms_eval.arguments import Arguments, arguments_of
+from tests.vision.adapters.families import build
 
 PARTS = [
     Variant(ipcv.IPCV(1, 0.5, selector="uniform")),

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tests.test_media import save_video
 
-from ipcv.loading import load
+from ipcv.inputs.loading import load
+from ipcv.inputs.prompt import Media, build_inputs, read_video
 from ipcv.models import TINY
-from ipcv.prompt import Media, build_inputs, read_video
+from tests.inputs.test_media import save_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # lmms-eval's own warnings
 

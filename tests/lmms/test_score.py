@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from ipcv.baselines import Downsample
-from ipcv.bench.suite import ask, held_out_scenes
+from ipcv.bench.quality.suite import ask, held_out_scenes
+from ipcv.inputs.loading import load
 from ipcv.integrations.lmms_eval.arguments import Arguments
 from ipcv.integrations.lmms_eval.front import run
-from ipcv.loading import load
 from ipcv.models import TINY
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # lmms-eval's own warnings

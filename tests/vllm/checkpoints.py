@@ -8,8 +8,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from tests.checkpoints import byte_tokenizer
-from tests.encoders.checkpoints import TOKENS
-from tests.encoders.families import FAMILIES, SIDE, randomize
+from tests.vision.adapters.checkpoints import TOKENS
+from tests.vision.adapters.families import FAMILIES, SIDE, randomize
 from tiny.processor import CHAT_TEMPLATE
 
 TEXT = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}

@@ -10,7 +10,7 @@ from PIL import Image
 
 import ipcv
 from ipcv.bench.scenes import HELD_OUT, draw_scene
-from ipcv.loading import load
+from ipcv.inputs.loading import load
 from ipcv.models import TINY
 
 SIZES = ((448, 448), (224, 224), (336, 280), (560, 308), (252, 448))

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 import ipcv
-from ipcv.engine import Engine
 from ipcv.stats import Stats
-from tests.encoders.families import SIDE
+from ipcv.vision.one_step import Engine
+from tests.vision.adapters.families import SIDE
 from tests.vllm.checkpoints import save
 from tests.vllm.conftest import engine, on_model
 

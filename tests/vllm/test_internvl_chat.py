@@ -8,9 +8,9 @@ import torch
 import transformers
 
 import ipcv
-from ipcv.engine import Engine
 from ipcv.stats import Stats
-from tests.encoders.families import SIDE, VISION, randomize
+from ipcv.vision.one_step import Engine
+from tests.vision.adapters.families import SIDE, VISION, randomize
 
 OLD_NAMES = {
     "cls_token": "class_embedding",

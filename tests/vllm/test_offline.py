@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import ipcv
-from ipcv.loading import load
+from ipcv.inputs.loading import load
 from tests.vllm.conftest import engine, on_model
 from tests.vllm.scenes import MAX_TOKENS, Case, cases, expected, model_and_processor, settings
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ipcv.bench.scenes import draw_scene
-from tests.encoders.families import Item
-from tests.encoders.reference import PlainItem
+from tests.vision.adapters.families import Item
+from tests.vision.adapters.reference import PlainItem
 from tests.vllm.conftest import engine, on_model
 from tests.vllm.quantized import quantize
 from tests.vllm.scenes import cases, expected, model_and_processor, settings

@@ -59,7 +59,7 @@ def test_tiles_of_one_image_on_several_ranks(tmp_path: Path) -> None:
 
 
 def test_other_models(tmp_path: Path) -> None:
-    from tests.encoders.checkpoints import save as save_any
+    from tests.vision.adapters.checkpoints import save as save_any
 
     save_any("llava-clip", tmp_path)
     with pytest.raises(ValueError, match="ipcv cannot compress a llava in vLLM; it can: qwen2_vl"):

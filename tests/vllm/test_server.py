@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from ipcv.api import compress
-from ipcv.bench.suite import ask, held_out_scenes
+from ipcv.bench.quality.suite import ask, held_out_scenes
 from tests.vllm.scenes import Case, cases, expected, model_and_processor, settings
 from tests.vllm.servers import Server, image_part, serve, url_part
 

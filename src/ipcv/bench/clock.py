@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ipcv.arguments import Arguments, bind
+from ipcv.core.arguments import Arguments, bind
 
 
 def milliseconds() -> float:

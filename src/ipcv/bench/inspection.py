@@ -13,13 +13,13 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from ipcv.arguments import Arguments, bind
-from ipcv.bench.fidelity import Observe, patch_errors
+from ipcv.bench.quality.fidelity import Observe, patch_errors
 from ipcv.bench.variants import Variant
-from ipcv.config import IPCV
-from ipcv.encoders.base import EncoderAdapter
-from ipcv.encoders.registry import adapter_for
-from ipcv.selection import Layout, Selection, choose
+from ipcv.core.arguments import Arguments, bind
+from ipcv.core.config import IPCV
+from ipcv.families import adapter_for
+from ipcv.vision.adapters.base import EncoderAdapter
+from ipcv.vision.selection import Layout, Selection, choose
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipcv.bench.intervals import Estimate
+from ipcv.bench.quality.intervals import Estimate
 from ipcv.bench.variants import UNCOMPRESSED
-from ipcv.output import whole_file
+from ipcv.core.output import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

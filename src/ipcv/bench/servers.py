@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from ipcv.bench.quality.suite import ANSWER_TOKENS
 from ipcv.bench.scenes import HELD_OUT, draw_scene
-from ipcv.bench.suite import ANSWER_TOKENS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,14 +15,14 @@ from torch import nn
 
 from ipcv.api import VisionMethod, compress
 from ipcv.baselines import Downsample, PruneOnly, RandomPrune, ToMe, UniformPrune
-from ipcv.config import IPCV, require_fraction, require_name
-from ipcv.decoders import LanguageMethod, V2Drop
-from ipcv.encoders.registry import find_encoder
-from ipcv.methods import METHODS as LANGUAGE_METHODS
-from ipcv.presets import preset
-from ipcv.progressive import Progressive
-from ipcv.settings import language_settings
-from ipcv.settings_file import load
+from ipcv.core.config import IPCV, require_fraction, require_name
+from ipcv.families import find_encoder
+from ipcv.language import LanguageMethod, V2Drop
+from ipcv.settings.files import load
+from ipcv.settings.methods import METHODS as LANGUAGE_METHODS
+from ipcv.settings.presets import preset
+from ipcv.settings.typed import language_settings
+from ipcv.vision.progressive import Progressive
 
 Maker = Callable[[nn.Module, float], "Variant"]
 UNCOMPRESSED, TUNED = "uncompressed", "tuned"

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
-from ipcv.output import check_writable, write_csv, write_json
+from ipcv.core.output import check_writable, write_csv, write_json
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ipcv.bench.workload import Workload
+    from ipcv.bench.cost.workload import Workload
 
 Option = typer.Option
 
@@ -86,10 +86,10 @@ def bench(
     saved = saved_variant(settings)
 
     # Only now what takes seconds to import or load.
+    from ipcv.bench.cost.subject import load_subject
+    from ipcv.bench.cost.workload import Workload
     from ipcv.bench.environment import environment
-    from ipcv.bench.subject import load_subject
     from ipcv.bench.variants import make_variants
-    from ipcv.bench.workload import Workload
 
     workloads = [Workload(side, images, frames) for side in size or [448]]
     loaded = load_subject(
@@ -123,9 +123,9 @@ def _measure(
     new_tokens: int,
 ) -> list[dict[str, Any]]:
     """Print a table per workload as soon as it is measured; all rows."""
-    from ipcv.bench.cost import measure
-    from ipcv.bench.cost_table import rows, tables
-    from ipcv.bench.jobs import make_jobs
+    from ipcv.bench.cost.jobs import make_jobs
+    from ipcv.bench.cost.measure import measure
+    from ipcv.bench.cost.table import rows, tables
 
     measured, console = list[dict[str, Any]](), Console()
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
-from ipcv.output import check_writable, write_json
+from ipcv.core.output import check_writable, write_json
 
 Option = typer.Option
 
@@ -69,9 +69,9 @@ def evaluate(
 
     # Only now what takes seconds to import or load.
     from ipcv.bench.environment import environment
-    from ipcv.bench.evaluation import Fidelity, Suite
+    from ipcv.bench.quality.evaluation import Fidelity, Suite
     from ipcv.bench.variants import make_variants
-    from ipcv.loading import load
+    from ipcv.inputs.loading import load
     from ipcv.models import TINY
 
     name = model or str(TINY)

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from ipcv.bench.variants import check_methods, check_ratios
-from ipcv.config import IPCV
-from ipcv.media import load_image
-from ipcv.output import check_writable
+from ipcv.core.config import IPCV
+from ipcv.core.output import check_writable
+from ipcv.inputs.media import load_image
 
 Option = typer.Option
 
@@ -40,10 +40,10 @@ def inspect(
 
     # Only now what takes seconds to import or load.
     from ipcv.bench.inspection import draw, inspect_image
-    from ipcv.bench.observe import crop, observer
     from ipcv.bench.plots import save
+    from ipcv.bench.quality.observe import crop, observer
     from ipcv.bench.variants import UNCOMPRESSED, make_variants
-    from ipcv.loading import load
+    from ipcv.inputs.loading import load
     from ipcv.models import TINY
 
     loaded, processor = load(model or str(TINY), device=device, encoder_alone=True)

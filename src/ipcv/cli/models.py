@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ipcv.encoders import table
+from ipcv.cli import families_table as table
 
 
 def models(

@@ -8,10 +8,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from ipcv.bench.answers import Run, visual_cosine
-from ipcv.bench.cost import Cost
+from ipcv.bench.cost.measure import Cost
+from ipcv.bench.quality.answers import Run, visual_cosine
 from ipcv.bench.variants import Variant
-from ipcv.methods import named
+from ipcv.settings.methods import named
 
 TIMES = ("encoder_ms", "prefill_ms", "decode_ms", "total_ms")
 

@@ -13,10 +13,10 @@ from rich.progress import Progress
 
 from ipcv.cli.report import Report
 from ipcv.cli.settings import parse_pairs
-from ipcv.overlay import check_inputs, check_target, draw_overlay
-from ipcv.prompt import build_inputs, read_prompt
-from ipcv.settings import check_settings, language_settings, vision_settings
-from ipcv.settings_file import load as load_settings
+from ipcv.inputs.overlay import check_inputs, check_target, draw_overlay
+from ipcv.inputs.prompt import build_inputs, read_prompt
+from ipcv.settings.files import load as load_settings
+from ipcv.settings.typed import check_settings, language_settings, vision_settings
 
 Option = typer.Option
 
@@ -94,11 +94,11 @@ def run(
     media, question = read_prompt(inputs)
 
     # Only now what takes seconds to import or load.
-    from ipcv.bench.answers import answer
-    from ipcv.bench.cost import REPETITIONS, Job, measure
-    from ipcv.bench.jobs import generate
+    from ipcv.bench.cost.jobs import generate
+    from ipcv.bench.cost.measure import REPETITIONS, Job, measure
+    from ipcv.bench.quality.answers import answer
     from ipcv.bench.variants import Variant
-    from ipcv.loading import load
+    from ipcv.inputs.loading import load
     from ipcv.models import TINY
 
     name = model or str(TINY)

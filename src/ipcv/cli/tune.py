@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from ipcv.output import check_writable
-from ipcv.settings_file import save
+from ipcv.core.output import check_writable
+from ipcv.settings.files import save
 
 Option = typer.Option
 
@@ -58,7 +58,7 @@ def tune(
     # Only now what takes seconds to import or load.
     from ipcv.bench.tuning.goals import Floor, Speedup
     from ipcv.bench.tuning.task import Tuning
-    from ipcv.loading import load
+    from ipcv.inputs.loading import load
     from ipcv.models import TINY
 
     goal = Speedup(2.0 if speedup is None else speedup) if fidelity is None else Floor(fidelity)

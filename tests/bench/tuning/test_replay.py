@@ -3,17 +3,17 @@
 import pytest
 import torch
 from PIL import Image
-from tests.encoders.families import build
 
 import ipcv
-from ipcv.bench.flops import count_flops
-from ipcv.bench.observe import observer
-from ipcv.bench.records import Records
+from ipcv.bench.cost.flops import count_flops
+from ipcv.bench.quality.observe import observer
+from ipcv.bench.quality.records import Records
 from ipcv.bench.tuning.candidates import of_settings
 from ipcv.bench.tuning.goals import Speedup
 from ipcv.bench.tuning.replay import Replay
 from ipcv.bench.tuning.trials import Trials
-from ipcv.loading import load
+from ipcv.inputs.loading import load
+from tests.vision.adapters.families import build
 
 METHOD = ipcv.IPCV(1, 0.5, 1, 2)
 

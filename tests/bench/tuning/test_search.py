@@ -6,17 +6,17 @@ from random import Random
 from types import SimpleNamespace
 
 import pytest
-from tests.encoders.families import build
 
 import ipcv
 from ipcv.baselines import ToMe
-from ipcv.bench.records import Records
+from ipcv.bench.quality.records import Records
 from ipcv.bench.tuning.candidates import Candidate, Space, named_candidates, of_settings
 from ipcv.bench.tuning.goals import GRID, Floor, Goal, Speedup
 from ipcv.bench.tuning.halving import halve, rungs
 from ipcv.bench.tuning.search import search
-from ipcv.reconstruction import RECONSTRUCTORS
-from ipcv.selectors import SELECTORS
+from ipcv.vision.reconstruction import RECONSTRUCTORS
+from ipcv.vision.selectors import SELECTORS
+from tests.vision.adapters.families import build
 
 
 def test_rounds_end_with_everything():

@@ -13,11 +13,11 @@ from torch import nn
 
 from ipcv.api import VisionMethod, compress
 from ipcv.bench.variants import VISION_METHODS
-from ipcv.config import IPCV
-from ipcv.encoders.registry import adapter_for
-from ipcv.progressive import Progressive
-from ipcv.reconstruction import RECONSTRUCTORS
-from ipcv.selectors import COMPARING, SELECTORS
+from ipcv.core.config import IPCV
+from ipcv.families import adapter_for
+from ipcv.vision.progressive import Progressive
+from ipcv.vision.reconstruction import RECONSTRUCTORS
+from ipcv.vision.selectors import COMPARING, SELECTORS
 
 PUBLISHED = "published"
 NEIGHBORS = (1, 3, 5, 10, 20)

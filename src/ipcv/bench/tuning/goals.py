@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ipcv.bench.records import Row
+from ipcv.bench.quality.records import Row
 from ipcv.bench.tuning.candidates import Candidate
 from ipcv.bench.tuning.trials import Trials
 from ipcv.bench.variants import RATIOS
-from ipcv.config import require_fraction
+from ipcv.core.config import require_fraction
 
 GRID = [i / 200 for i in range(191)]
 """Fractions of patches removed that a search tells apart."""

@@ -8,13 +8,13 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from ipcv.bench.evaluation import Report
-from ipcv.bench.intervals import Estimate
 from ipcv.bench.plots import method_of
-from ipcv.bench.quality import at_equal_time
-from ipcv.bench.quality_table import STYLE
+from ipcv.bench.quality.estimates import at_equal_time
+from ipcv.bench.quality.evaluation import Report
+from ipcv.bench.quality.intervals import Estimate
+from ipcv.bench.quality.table import STYLE
 from ipcv.bench.variants import TUNED, UNCOMPRESSED
-from ipcv.presets import Preset
+from ipcv.settings.presets import Preset
 
 
 @dataclass(frozen=True)

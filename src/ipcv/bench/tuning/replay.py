@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from ipcv.api import VisionMethod
-from ipcv.arguments import Arguments
 from ipcv.bench.clock import metered, recording
-from ipcv.bench.fidelity import Observe
-from ipcv.bench.flops import count_flops
-from ipcv.bench.relative_time import UNITS, relative_times
+from ipcv.bench.cost.flops import count_flops
+from ipcv.bench.quality.fidelity import Observe
+from ipcv.bench.quality.relative_time import UNITS, relative_times
 from ipcv.bench.variants import UNCOMPRESSED, Variant
-from ipcv.encoders.registry import find_encoder
-from ipcv.media import load_image
+from ipcv.core.arguments import Arguments
+from ipcv.families import find_encoder
+from ipcv.inputs.media import load_image
 
 
 class Replay:

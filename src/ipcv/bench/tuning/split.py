@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from ipcv.bench.fidelity import find_images
+from ipcv.bench.quality.fidelity import find_images
 
 LEAST = 4
 """Images that each part needs."""

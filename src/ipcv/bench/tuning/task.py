@@ -12,9 +12,9 @@ from typing import Any
 from torch import nn
 
 from ipcv.bench.environment import environment
-from ipcv.bench.evaluation import TURNS, fidelity_report
-from ipcv.bench.observe import PROMPT, observer
-from ipcv.bench.records import Records, Row
+from ipcv.bench.quality.evaluation import TURNS, fidelity_report
+from ipcv.bench.quality.observe import PROMPT, observer
+from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.tuning.candidates import PUBLISHED, Candidate, Space, named_candidates
 from ipcv.bench.tuning.goals import Goal
 from ipcv.bench.tuning.halving import FIRST, rungs
@@ -24,7 +24,7 @@ from ipcv.bench.tuning.search import search
 from ipcv.bench.tuning.split import Split, split_images
 from ipcv.bench.tuning.trials import Trials
 from ipcv.bench.variants import RATIOS, TUNED, Variant, make_variants
-from ipcv.presets import Preset
+from ipcv.settings.presets import Preset
 
 RIVALS = (PUBLISHED, "tome", "tome-decreasing")
 """Methods inside the encoder, and `DOWNSAMPLE`, that the settings are compared to."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipcv.api import VisionMethod
-from ipcv.bench.fidelity import Observe, evaluate_images
-from ipcv.bench.records import Records, Row
+from ipcv.bench.quality.fidelity import Observe, evaluate_images
+from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.tuning.replay import Replay
 from ipcv.bench.variants import UNCOMPRESSED, Variant
 
@@ -23,7 +23,7 @@ class Trials:
         folder: of the images.
         observers: show an image to the model; images take turns with them.
         records: where the results are.
-        score: what of them counts, one of `ipcv.bench.evaluation.SCORES`.
+        score: what of them counts, one of `ipcv.bench.quality.evaluation.SCORES`.
         on_step: called after each image.
     """
 

@@ -11,13 +11,13 @@ from typing import Any, Self
 from torch import nn
 
 from ipcv.api import CompressionHandle, compress
-from ipcv.baselines.downsample import Downsample
 from ipcv.bench.variants import Variant
-from ipcv.config import IPCV, require_integer
-from ipcv.methods import METHODS
-from ipcv.presets import Preset
-from ipcv.settings import check_settings, language_settings, vision_settings
-from ipcv.settings_file import load
+from ipcv.core.config import IPCV, require_integer
+from ipcv.inputs.downsampling import Downsample
+from ipcv.settings.files import load
+from ipcv.settings.methods import METHODS
+from ipcv.settings.presets import Preset
+from ipcv.settings.typed import check_settings, language_settings, vision_settings
 
 _LANGUAGE = "language_"
 
@@ -30,11 +30,11 @@ class Arguments:
         pretrained: folder or hub id.
         compress: whether to compress at all.
         settings: a file that `ipcv tune` wrote, in place of the preset.
-        language: method for the language model: "none" or one of `ipcv.methods.METHODS`.
+        language: method for the language model: "none" or one of `ipcv.settings.methods.METHODS`.
         downsample: new over old length of an image's side before the processor sees it, in (0, 1].
         num_frames: sampled from each video.
         batch_size: prompts per batch.
-        dtype: as for `ipcv.loading.load`.
+        dtype: as for `ipcv.inputs.loading.load`.
         device: as torch names it; the accelerator by default. With several processes each has its
             own.
         trust_remote_code: whether the checkpoint's own Python code may run.

@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image
 from transformers import GenerationConfig
 
-from ipcv.media import load_image
-from ipcv.prompt import Media, content_of, read_video
+from ipcv.inputs.media import load_image
+from ipcv.inputs.prompt import Media, content_of, read_video
 
 ANSWER_TOKENS = 128
 """The most new tokens of an answer where the task does not say."""

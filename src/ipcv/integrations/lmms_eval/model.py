@@ -14,7 +14,9 @@ from lmms_eval.utils import Collator, simple_parse_args_string
 from loguru import logger
 from tqdm import tqdm
 
-from ipcv.baselines.downsample import Downsample
+from ipcv.inputs.downsampling import Downsample
+from ipcv.inputs.loading import load
+from ipcv.inputs.prompt import video_options
 from ipcv.integrations.lmms_eval.arguments import Arguments
 from ipcv.integrations.lmms_eval.chat import (
     Conversation,
@@ -23,8 +25,6 @@ from ipcv.integrations.lmms_eval.chat import (
     read_messages,
     stop_strings,
 )
-from ipcv.loading import load
-from ipcv.prompt import video_options
 
 
 class Model(lmms):  # type: ignore[misc]

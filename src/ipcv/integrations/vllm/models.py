@@ -16,8 +16,7 @@ from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl_moe import Qwen3VLMoeForConditionalGeneration
 from vllm.model_executor.models.utils import StageMissingLayer
 
-from ipcv.arguments import Arguments
-from ipcv.engine import Engine
+from ipcv.core.arguments import Arguments
 from ipcv.integrations.vllm.checks import settings_of
 from ipcv.integrations.vllm.metrics import Counters, Uncounted
 from ipcv.integrations.vllm.towers import (
@@ -28,6 +27,7 @@ from ipcv.integrations.vllm.towers import (
     Tower,
     WindowedTower,
 )
+from ipcv.vision.one_step import Engine
 
 logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
 

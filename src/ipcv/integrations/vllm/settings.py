@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from ipcv.api import check_vision
-from ipcv.config import IPCV
-from ipcv.encoders.registry import (
+from ipcv.core.config import IPCV
+from ipcv.families import (
     INTERNVL,
     QWEN2_5_VL,
     QWEN2_VL,
@@ -16,8 +16,8 @@ from ipcv.encoders.registry import (
     QWEN3_VL_MOE,
     Encoder,
 )
-from ipcv.presets import scaled_vision
-from ipcv.settings_file import load
+from ipcv.settings.files import load
+from ipcv.settings.presets import scaled_vision
 
 KEY = "ipcv"
 """The key of `additional_config` that holds our settings."""

@@ -14,14 +14,20 @@ from torch.nn import functional as F
 from vllm.platforms import current_platform
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
-from ipcv import ops
-from ipcv.arguments import Arguments
-from ipcv.encoders.base import EncoderAdapter
-from ipcv.encoders.batched import BatchedEncoder
-from ipcv.encoders.packed import PackedEncoder, packed_layout, segments_of, window_rows, windowed
-from ipcv.encoders.segments import Segments, attend_in_batches
+from ipcv.core import ops
+from ipcv.core.arguments import Arguments
 from ipcv.integrations.vllm.settings import Attention
-from ipcv.selection import Layout, Selection
+from ipcv.vision.adapters.base import EncoderAdapter
+from ipcv.vision.adapters.batched import BatchedEncoder
+from ipcv.vision.adapters.packed import (
+    PackedEncoder,
+    packed_layout,
+    segments_of,
+    window_rows,
+    windowed,
+)
+from ipcv.vision.adapters.segments import Segments, attend_in_batches
+from ipcv.vision.selection import Layout, Selection
 
 
 class Tower(EncoderAdapter):

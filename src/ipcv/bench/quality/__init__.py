@@ -1,0 +1,1 @@
+"""Answers and features of variants of a model, against the uncompressed one."""

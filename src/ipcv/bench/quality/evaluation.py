@@ -1,0 +1,235 @@
+"""The two kinds of evaluation that `ipcv eval` knows, from the model to the tables."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+from rich.console import RenderableType
+from torch import nn
+
+from ipcv.bench.quality.estimates import Quality, compare_at, qualities
+from ipcv.bench.quality.fidelity import Observe, evaluate_images, find_images
+from ipcv.bench.quality.intervals import Estimate
+from ipcv.bench.quality.observe import PROMPT, observer
+from ipcv.bench.quality.records import Records, Row
+from ipcv.bench.quality.relative_time import UNITS, relative_times
+from ipcv.bench.quality.suite import ask_variant, evaluate_scenes, held_out_scenes
+from ipcv.bench.quality.table import (
+    TIMES,
+    equal_time_tables,
+    fidelity_summary,
+    suite_summary,
+    summary_tables,
+    worst_images,
+)
+from ipcv.bench.scenes import Scene
+from ipcv.bench.variants import Variant
+from ipcv.inputs.media import load_image
+
+TURNS = 9
+"""How often times are measured, on each of `UNITS` images or scenes."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found.
+
+    Attributes:
+        label: what the quality is.
+        summary: per variant its numbers.
+        found: per variant its quality, unit by unit.
+        notes: what else is to be said.
+        extra: what else goes into JSON.
+    """
+
+    label: str
+    summary: dict[str, dict[str, Any]]
+    found: dict[str, Quality]
+    notes: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def points(self) -> dict[str, tuple[float, Estimate]]:
+        """Per variant its encoder time, relative to uncompressed, and its quality."""
+        return {name: (q.time, q.estimate) for name, q in self.found.items()}
+
+    def tables(self) -> list[RenderableType]:
+        """For people."""
+        if not self.found:
+            return self.notes  # type: ignore[return-value]
+        return [
+            *summary_tables(self.label, self.summary),
+            *equal_time_tables(self.found),
+            *self.notes,
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types; an estimate is a list of mean, low and high."""
+        return {
+            "label": self.label,
+            "variants": self.summary,
+            "at_equal_time": compare_at(self.found, TIMES)._asdict(),
+            **self.extra,
+        }
+
+
+class Evaluation(ABC):
+    """Something to evaluate variants of a model on."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """How often `run` calls `on_step`."""
+
+    @abstractmethod
+    def run(
+        self,
+        name: str,
+        model: nn.Module,
+        processor: Any,
+        variants: Mapping[str, Variant],
+        records: Path | None,
+        on_step: Callable[[], None],
+    ) -> Report:
+        """Evaluate the variants.
+
+        Args:
+            name: of the model, for the records.
+            model: in eval mode, not compressed.
+            processor: its processor, or `None` for a vision encoder.
+            variants: by name, "uncompressed" among them.
+            records: a file for single results, from which an interrupted run goes on.
+            on_step: called after each scene or image.
+        """
+
+
+@dataclass(frozen=True)
+class Suite(Evaluation):
+    """So many questions of the built-in suite."""
+
+    questions: int = 300
+
+    @property
+    def steps(self) -> int:
+        return len(list(held_out_scenes(self.questions))) + TURNS + 1
+
+    def run(
+        self,
+        name: str,
+        model: nn.Module,
+        processor: Any,
+        variants: Mapping[str, Variant],
+        records: Path | None,
+        on_step: Callable[[], None],
+    ) -> Report:
+        kept = Records(records, {"task": "suite", "model": name, "questions": self.questions})
+        scenes = list(held_out_scenes(self.questions))
+        evaluate_scenes(model, processor, scenes, variants, kept, on_step)
+
+        def encoder_ms(scene: Scene, variant: Variant) -> float:
+            quick = replace(scene, questions=scene.questions[:1])
+            return ask_variant(model, processor, quick, variant)[1]
+
+        times = relative_times(scenes, variants, encoder_ms, on_step, TURNS)
+        rows = _of(kept.rows, variants)
+        found = qualities(rows, "scene", "right", times)
+        label = f"right answers, of {self.questions:,} held-out questions"
+        return Report(label, suite_summary(rows, found), found, extra={"questions": self.questions})
+
+
+@dataclass(frozen=True)
+class Fidelity(Evaluation):
+    """How close a compressed model stays on a folder of images.
+
+    Attributes:
+        images: the folder.
+        prompt, new_tokens: what a language model is asked about each, and how long it answers.
+        side: of the crops that a vision encoder is shown, in pixels.
+    """
+
+    images: Path
+    prompt: str = PROMPT
+    new_tokens: int = 16
+    side: int | None = None
+
+    @property
+    def steps(self) -> int:
+        return len(find_images(self.images)) + TURNS + 1
+
+    def run(
+        self,
+        name: str,
+        model: nn.Module,
+        processor: Any,
+        variants: Mapping[str, Variant],
+        records: Path | None,
+        on_step: Callable[[], None],
+    ) -> Report:
+        run = {"task": "fidelity", "model": name, "images": str(self.images), "side": self.side}
+        run |= {"prompt": self.prompt, "new_tokens": self.new_tokens}
+        kept = Records(records, run)
+        observe = observer(model, processor, self.prompt, self.new_tokens, self.side)
+        evaluate_images(self.images, variants, observe, kept, on_step)
+        return fidelity_report(self.images, kept.rows, variants, observe, on_step)
+
+
+SCORES = {
+    "cosine": "cosine of visual tokens to uncompressed",
+    "agreement": "agreement with uncompressed on the next token, exp(-KL)",
+}
+"""What fidelity is measured by: what `compare` calls it, and people."""
+
+
+def fidelity_report(
+    folder: Path,
+    rows: Sequence[Row],
+    variants: Mapping[str, Variant],
+    observe: Observe,
+    on_step: Callable[[], None],
+    score: str = "cosine",
+) -> Report:
+    """What the rows of `evaluate_images` say, and the variants' times, which it measures.
+
+    Args:
+        folder: of the images.
+        rows: of these variants and images, or more variants.
+        variants: by name, "uncompressed" among them.
+        observe: shows an image to the model run as a variant.
+        on_step: called `TURNS + 1` times.
+        score: one of `SCORES`.
+    """
+    broken = {row["image"]: row["error"] for row in rows if "error" in row}
+    seen = dict.fromkeys(row["image"] for row in rows if row["image"] not in broken)
+    images = [load_image(folder / name) for name in list(seen)[:UNITS]]
+
+    def encoder_ms(image: Image, variant: Variant) -> float:
+        return observe(image, variant).encoder_ms
+
+    times = relative_times(images, variants, encoder_ms, on_step, TURNS) if images else {}
+    rows = _of(rows, variants)
+    found = qualities(rows, "image", score, times)
+    worst = worst_images(rows)
+    notes = [f"worst of {variant}: {', '.join(images)}" for variant, images in worst.items()]
+    notes += [f"skipped {image}: {error}" for image, error in broken.items()]
+    if broken:
+        notes.append(f"{len(broken)} of {len(seen) + len(broken)} images skipped")
+    return Report(
+        SCORES[score],
+        fidelity_summary(rows, found),
+        found,
+        notes,
+        {"images": len(seen), "skipped": broken, "worst": worst},
+    )
+
+
+def _of(rows: Sequence[Row], variants: Mapping[str, Variant]) -> list[Row]:
+    """The rows of these variants, in their order."""
+    order = list(variants)
+    own = [row for row in rows if row.get("variant") in variants]
+    return sorted(own, key=lambda row: order.index(row["variant"]))

@@ -1,0 +1,143 @@
+"""The built-in task suite: questions about drawn scenes that no training code has used."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ipcv.bench.clock import metered
+from ipcv.bench.quality.records import Records
+from ipcv.bench.scenes import HELD_OUT, Question, Scene, draw_scene
+from ipcv.bench.variants import Variant
+from ipcv.families import adapter_for
+from ipcv.vision.adapters.packed import PackedEncoder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ANSWER_TOKENS = 8
+"""The most new tokens of an answer."""
+
+
+def held_out_scenes(num_questions: int, size: tuple[int, int] = (448, 448)) -> Iterator[Scene]:
+    """Held-out scenes of one size (width, height), until they hold so many questions."""
+    seed = HELD_OUT
+    while num_questions > 0:
+        scene = draw_scene(seed, size)
+        questions = scene.questions[:num_questions]
+        yield Scene(scene.image, scene.objects, questions)
+        num_questions -= len(questions)
+        seed += 1
+
+
+def evaluate_scenes(
+    model: nn.Module,
+    processor: Any,
+    scenes: Iterable[Scene],
+    variants: Mapping[str, Variant],
+    records: Records,
+    on_step: Callable[[], None] = lambda: None,
+) -> None:
+    """Ask every question of every scene, greedily; an answer is right if it matches exactly.
+
+    Adds a row per scene and variant to the records, for those that they lack: number of the
+    `scene`, `variant`, and of each question `kinds`, `right` and `answers`.
+
+    Args:
+        model: in eval mode, not compressed.
+        processor: its processor.
+        scenes: what to ask about.
+        variants: by name.
+        records: where rows go.
+        on_step: called after each scene.
+    """
+    for number, scene in enumerate(scenes):
+        for name in records.missing("scene", number, variants):
+            answers, _ = ask_variant(model, processor, scene, variants[name])
+            pairs = zip(answers, scene.questions, strict=True)
+            row = {
+                "kinds": [question.kind for question in scene.questions],
+                "right": [given == question.answer for given, question in pairs],
+                "answers": answers,
+            }
+            records.add({"scene": number, "variant": name, **row})
+        on_step()
+
+
+def ask_variant(
+    model: nn.Module, processor: Any, scene: Scene, variant: Variant
+) -> tuple[list[str], float]:
+    """Answers to the questions about a scene, and milliseconds to encode its image."""
+    image = variant.downsample(scene.image) if variant.downsample else scene.image
+    adapter = adapter_for(model)
+    once = encoding_once if type(adapter) is PackedEncoder else nullcontext
+    with variant.applied(model), once(adapter.encoder), metered(adapter.encoder) as encoding:
+        answers = ask(model, processor, image, [question.text for question in scene.questions])
+    return answers, sum(encoding)
+
+
+@contextmanager
+def encoding_once(encoder: nn.Module) -> Iterator[None]:
+    """Encode one image of each call and repeat the result: all prompts of a call share theirs.
+
+    That changes no number, for what an image gives does not depend on the others in its call. For
+    encoders of packed rows.
+    """
+    copies: list[int] = []
+
+    def keep_first(_: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> Any:
+        pixels, grid = args[0], kwargs["grid_thw"]
+        copies.append(len(grid))
+        return (pixels[: len(pixels) // len(grid)],), kwargs | {"grid_thw": grid[:1]}
+
+    def repeat(_: Any, args: Any, output: Any) -> None:
+        output.pooler_output = output.pooler_output.repeat(copies.pop(), 1)
+
+    before = encoder.register_forward_pre_hook(keep_first, with_kwargs=True, prepend=True)
+    after = encoder.register_forward_hook(repeat)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+
+
+def ask(model: Any, processor: Any, image: Image, questions: list[str]) -> list[str]:
+    """Answers to several questions about one image, as one batch of prompts."""
+    conversations = [
+        [
+            {
+                "role": "user",
+                "content": [{"type": "image", "image": image}, {"type": "text", "text": q}],
+            }
+        ]
+        for q in questions
+    ]
+    inputs = processor.apply_chat_template(
+        conversations,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True, "padding_side": "left"},
+    ).to(device=model.device, dtype=model.dtype)
+    with torch.inference_mode():
+        output = model.generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=False)
+    new_tokens = output[:, inputs["input_ids"].shape[1] :]
+    return [text.strip() for text in processor.batch_decode(new_tokens, skip_special_tokens=True)]
+
+
+def answer_prior(questions: Iterable[Question]) -> dict[str, tuple[int, int]]:
+    """What a model without eyes can reach: each kind's most frequent answer, every time.
+
+    Per kind, how many are right and how many there are.
+    """
+    answers: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for question in questions:
+        answers[question.kind][question.answer] += 1
+    return {kind: (max(counts.values()), counts.total()) for kind, counts in answers.items()}

@@ -1,0 +1,134 @@
+"""What is kept, as tables for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from ipcv.bench.quality.estimates import Quality, compare_at
+from ipcv.bench.quality.intervals import Estimate, mcnemar, mean, proportion
+from ipcv.bench.quality.records import Row
+from ipcv.bench.variants import UNCOMPRESSED
+
+TIMES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.35)
+"""Encoder times, relative to uncompressed, at which methods are compared."""
+
+
+def suite_summary(rows: Sequence[Row], found: dict[str, Quality]) -> dict[str, dict[str, Any]]:
+    """Per variant: accuracy overall and by kind, and the p-value against uncompressed."""
+    answers: dict[str, dict[tuple[int, int], tuple[str, bool]]] = {}
+    for row in rows:
+        for i, pair in enumerate(zip(row["kinds"], row["right"], strict=True)):
+            answers.setdefault(row["variant"], {})[row["scene"], i] = pair
+    base = answers[UNCOMPRESSED]
+    result = {}
+    for name, quality in found.items():
+        own = answers[name]
+        common = sorted(own.keys() & base.keys())
+        by_kind: dict[str, list[bool]] = {}
+        for key in common:
+            by_kind.setdefault(own[key][0], []).append(own[key][1])
+        result[name] = {
+            "time": quality.time,
+            "overall": quality.estimate,
+            **{kind: proportion(sum(r), len(r)) for kind, r in by_kind.items()},
+            "p": mcnemar([own[key][1] for key in common], [base[key][1] for key in common]),
+        }
+    return result
+
+
+STYLE: dict[str, Any] = {"box": box.SIMPLE, "padding": (0, 1, 0, 0)}
+
+OVERALL = {
+    "time": "encoder time",
+    "overall": "right",
+    "p": "p",
+    "cosine": "cosine",
+    "relative_error": "error",
+    "kl": "KL",
+    "same_token": "same token",
+    "same_answer": "same answer",
+}
+"""Columns that are no kinds of content, and their titles."""
+
+FIDELITY = ("cosine", "relative_error", "kl", "same_token", "same_answer")
+
+
+def fidelity_summary(rows: Sequence[Row], found: dict[str, Quality]) -> dict[str, dict[str, Any]]:
+    """Per variant: the means over images, overall and, of the cosine, by kind of content."""
+    result: dict[str, dict[str, Any]] = {}
+    for name, quality in found.items():
+        own = [row for row in rows if row.get("variant") == name]
+        summary: dict[str, Any] = {"time": quality.time}
+        for measure in FIDELITY:
+            values = [row[measure] for row in own if row.get(measure) is not None]
+            if values:
+                summary[measure] = mean(values)
+        kinds: dict[str, list[float]] = {}
+        for row in own:
+            kind, slash, _ = row["image"].rpartition("/")
+            if slash and row["cosine"] is not None:
+                kinds.setdefault(kind, []).append(row["cosine"])
+        summary |= {kind: mean(values) for kind, values in sorted(kinds.items())}
+        result[name] = summary
+    return result
+
+
+def worst_images(rows: Sequence[Row], count: int = 5) -> dict[str, list[str]]:
+    """Per variant the images with the least cosine, worst first."""
+    ranked: dict[str, list[tuple[float, str]]] = {}
+    for row in rows:
+        if row.get("cosine") is not None and row["variant"] != UNCOMPRESSED:
+            ranked.setdefault(row["variant"], []).append((row["cosine"], row["image"]))
+    return {name: [image for _, image in sorted(pairs)[:count]] for name, pairs in ranked.items()}
+
+
+def summary_tables(title: str, summary: dict[str, dict[str, Any]]) -> list[Table]:
+    """One row per variant: time and quality overall, and in a second table by kind."""
+    names = list(dict.fromkeys(name for row in summary.values() for name in row))
+    first = [name for name in names if name in OVERALL]
+    kinds = [name for name in names if name not in OVERALL]
+    return [
+        _summary_table(part, columns, summary)
+        for part, columns in ((title, first), ("by kind", kinds))
+        if columns
+    ]
+
+
+def _summary_table(title: str, columns: list[str], summary: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title=title, caption="± half a 95 % interval", **STYLE)
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(OVERALL.get(name, name), justify="right")
+    for variant, row in summary.items():
+        table.add_row(variant, *(_cell(row.get(name)) for name in columns))
+    return table
+
+
+def equal_time_tables(found: dict[str, Quality]) -> list[Table]:
+    """One row per method: quality at equal encoder time, and the gain over each rival."""
+    compared = compare_at(found, TIMES)
+    title = "at equal encoder time, relative to uncompressed"
+    return [
+        _by_time(title, compared.quality),
+        *(_by_time(f"gain over {rival} at equal time", g) for rival, g in compared.gains.items()),
+    ]
+
+
+def _by_time(title: str, rows: dict[str, list[Estimate | None]]) -> Table:
+    table = Table(title=title, caption="± half a 95 % interval; - not measured", **STYLE)
+    table.add_column("", no_wrap=True)
+    for time in TIMES:
+        table.add_column(f"{time:g}", justify="right")
+    for method, cells in rows.items():
+        table.add_row(method, *map(_cell, cells))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Estimate):
+        return str(value)
+    return "-" if value is None else f"{value:.3g}"

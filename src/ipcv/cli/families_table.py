@@ -1,0 +1,47 @@
+"""What is supported, as a table: one source for `ipcv models` and the README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ipcv.families import FAMILIES, Encoder
+
+COLUMNS = (
+    "family",
+    "model types",
+    "example checkpoint",
+    "vision encoder",
+    "patches compete within one",
+    "preset",
+)
+
+
+def rows() -> Iterator[tuple[str, ...]]:
+    """One row per family, a text per column."""
+    for family in FAMILIES:
+        usual = family.encoders[0]
+        types = ", ".join(family.model_types)
+        yield family.name, types, family.checkpoint, usual.shape, family.item, _preset(usual)
+
+
+def markdown() -> str:
+    """The table in Markdown, names as code."""
+    code = ("model types", "example checkpoint")
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    for row in rows():
+        lines.append(
+            tuple(
+                ", ".join(f"`{name}`" for name in text.split(", ")) if column in code else text
+                for column, text in zip(COLUMNS, row, strict=True)
+            )
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _preset(encoder: Encoder) -> str:
+    settings = encoder.settings
+    source = "published:" if encoder.published else "scaled from"
+    return (
+        f"{source} p={settings.prune_layer}, A={settings.stabilization_layers} "
+        f"of {encoder.depth} blocks"
+    )

@@ -1,0 +1,1 @@
+"""Parts that every wing stands on: settings, hooks, tensor operations, files."""

@@ -1,0 +1,124 @@
+"""Load a model and its processor, from a folder or the hub, without running what they bring."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+from transformers.utils import is_torchvision_available
+
+from ipcv.families import family_of
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    encoder_alone: bool = False,
+) -> tuple[PreTrainedModel, Any]:
+    """A model in eval mode and its processor.
+
+    Args:
+        name_or_path: a folder, or a model id on the hub.
+        dtype: one of `DTYPES`; "auto" is the checkpoint's own, and float32 on a CPU.
+        device: as torch names it; the accelerator by default, else the CPU.
+        trust_remote_code: whether the checkpoint's own Python code may run.
+        encoder_alone: whether a vision encoder will do, which comes without a processor: `None`.
+
+    Raises:
+        ValueError: not found, of an unsupported type, wants remote code, ships no (whole)
+            safetensors, or an unknown dtype or device.
+    """
+    target = torch_device(device)
+    weights = torch_dtype(dtype, target)
+    source, options = str(name_or_path), {"trust_remote_code": trust_remote_code}
+    if not Path(source).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
+        raise ValueError(
+            f"model {source} is neither a folder nor a hub id such as Qwen/Qwen2-VL-2B"
+        )
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        family_of(config.model_type)
+        if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+            processor = load_processor(source, config.model_type, **options)
+            loader: Any = AutoModelForImageTextToText
+        elif encoder_alone:
+            processor, loader = None, AutoModel
+        else:
+            raise ValueError(f"a {config.model_type} answers no questions: it is an encoder alone")
+        model = loader.from_pretrained(
+            source, config=config, dtype=weights or "auto", use_safetensors=True, **options
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"cannot load {source}: {_one_line(error)}") from None
+    return model.to(target).eval(), processor
+
+
+def load_processor(source: str, model_type: str, **options: Any) -> Any:
+    """`AutoProcessor`; without torchvision, which videos need, the same for images only."""
+    if is_torchvision_available():
+        return AutoProcessor.from_pretrained(source, **options)
+    processor_class = images_only(PROCESSOR_MAPPING_NAMES[model_type])
+    return processor_class.from_pretrained(source, video_processor=None, **options)
+
+
+def images_only(processor_class: str) -> Any:
+    """The `transformers` processor class of that name without its video processor."""
+    base = getattr(transformers, processor_class)
+    attributes = [name for name in base.get_attributes() if name != "video_processor"]
+    members = {
+        "get_attributes": classmethod(lambda cls: attributes),
+        "apply_chat_template": ProcessorMixin.apply_chat_template,  # SmolVLM's asks for videos
+    }
+    return type(processor_class, (base,), members)
+
+
+def torch_dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """One of `DTYPES`; `None` for the checkpoint's own. Raises `ValueError` on another name."""
+    if name not in DTYPES:
+        raise ValueError(f"unknown dtype {name!r}: use one of {', '.join(DTYPES)}")
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else None
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def torch_device(name: str | None) -> torch.device:
+    """The device of that name, by default the accelerator, else the CPU.
+
+    Raises:
+        ValueError: it cannot be used.
+    """
+    if name is None:
+        accelerator = torch.accelerator.current_accelerator()
+        return (
+            accelerator if torch.accelerator.is_available() and accelerator else torch.device("cpu")
+        )
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # fails on the meta device, too
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used: {_one_line(error)}") from None
+    return device
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

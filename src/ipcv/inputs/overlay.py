@@ -1,0 +1,110 @@
+"""Pictures of what was kept: the input images with their removed patches dimmed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ipcv.inputs.prompt import Media
+from ipcv.stats import VisionCall
+
+DIMMED = 0.25
+"""How much light a removed patch keeps."""
+
+
+def check_target(path: Path | None, compress: bool) -> None:
+    """Raise `ValueError`, before any work, where no overlay can be written to `path`."""
+    if path is None:
+        return
+    if not compress:
+        raise ValueError("--save-overlay shows removed patches: it cannot go with --no-compress")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: folder {path.parent} does not exist")
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder")
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"cannot write {path}: give it an image's extension, such as .png")
+
+
+def check_inputs(inputs: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where the model does not tell the patch grid of its images."""
+    if "image_grid_thw" not in inputs and "video_grid_thw" not in inputs:
+        raise ValueError("an overlay needs a model of the Qwen-VL family: others crop or tile")
+
+
+def draw_overlay(
+    media: Sequence[Media], inputs: Mapping[str, Any], calls: Sequence[VisionCall]
+) -> Image.Image:
+    """All images side by side, removed patches dimmed; of a video one frame per temporal patch.
+
+    Args:
+        media: what was asked about, in order.
+        inputs: what the processor made of it; holds the patch grids.
+        calls: the encoder calls on it, images before videos.
+
+    Raises:
+        ValueError: the model does not tell the patch grid of its images.
+    """
+    check_inputs(inputs)
+    grids = [
+        grid
+        for name in ("image_grid_thw", "video_grid_thw")
+        for grid in inputs.get(name, torch.empty(0, 3)).tolist()
+    ]
+    kept = [indices for call in calls for indices in call.kept_indices]
+    frames = list(_frames(media, [int(t) for t, _, _ in grids]))
+    masks = [
+        mask
+        for grid, indices in zip(grids, kept, strict=True)
+        for mask in patch_mask(grid, indices)
+    ]
+    panels = [_dim(frame, mask) for frame, mask in zip(frames, masks, strict=True)]
+    sheet = Image.new("RGB", (sum(p.width for p in panels), max(p.height for p in panels)), "white")
+    left = 0
+    for panel in panels:
+        sheet.paste(panel, (left, 0))
+        left += panel.width
+    return sheet
+
+
+def patch_mask(grid: Sequence[int], kept: Tensor, merge_size: int = 2) -> Tensor:
+    """Which patches of an image are kept, in raster order: bool `(t, h, w)`.
+
+    Args:
+        grid: `t, h, w` in patches, `h` and `w` multiples of `merge_size`.
+        kept: `(K,)` patch indices in the order of the Qwen-VL processors, which go through an image
+            by cells of `merge_size x merge_size`.
+    """
+    t, h, w = (int(n) for n in grid)
+    mask = torch.zeros(t * h * w, dtype=torch.bool)
+    mask[kept] = True
+    cells = mask.view(t, h // merge_size, w // merge_size, merge_size, merge_size)
+    return cells.transpose(2, 3).reshape(t, h, w)
+
+
+def _frames(media: Sequence[Media], lengths: Sequence[int]) -> Iterator[Image.Image]:
+    """The frames that the grids are about: images first, then videos, one per temporal patch."""
+    if sum(len(item.frames) for item in media) == len(lengths):  # videos went in as images
+        for item in media:
+            yield from item.frames
+        return
+    for item in media:
+        if not item.is_video:
+            yield from item.frames
+    videos = [item for item in media if item.is_video]
+    for item, length in zip(videos, lengths[-len(videos) :], strict=True):
+        step = len(item.frames) / length
+        yield from (item.frames[int(i * step)] for i in range(length))
+
+
+def _dim(image: Image.Image, mask: Tensor) -> Image.Image:
+    """The image with the cells where `mask (h, w)` is False darkened."""
+    light = Image.fromarray(mask.byte().mul(255).numpy(), mode="L")
+    light = light.resize(image.size, Image.Resampling.NEAREST)
+    dark = Image.eval(image, lambda value: int(value * DIMMED))
+    return Image.composite(image, dark, light)

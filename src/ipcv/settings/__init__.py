@@ -1,0 +1,1 @@
+"""Settings: presets, files, methods by name, what a user typed."""

@@ -1,0 +1,1 @@
+"""Compression inside the vision encoder."""

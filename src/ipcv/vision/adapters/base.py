@@ -1,0 +1,166 @@
+"""What the engine needs to know about a vision encoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ipcv.core.arguments import Arguments
+from ipcv.vision.selection import Layout, Selection
+
+TilesReader = Callable[[Arguments], Sequence[int]]
+
+
+class EncoderAdapter(ABC):
+    """Where the parts of one shape of vision encoder are, and how to slice what its blocks take.
+
+    The engine works on rows: all `(N, C)`, by `rows` and back by `like`, or the kept ones `(K, C)`,
+    by `unpack` and back by `pack`.
+
+    Attributes:
+        encoder: the module whose `forward` starts and ends a compressed call.
+        blocks: its transformer blocks.
+        tile_sources: methods of the models around it whose arguments tell which tiles make up an
+            image: the model, the method's name, and what reads the tiles per image.
+        taps: blocks whose output somebody beside the model reads.
+    """
+
+    blocks_path: str
+    norm_name: str
+    attention_name: str
+    states_name: str = "hidden_states"
+    """The argument of a block that holds the hidden states."""
+    max_patches: int = 16_384
+    """The most patches an item is expected to have; settings that would keep none are refused."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder = encoder
+        self.blocks: list[nn.Module] = list(encoder.get_submodule(self.blocks_path).children())
+        self.tile_sources: list[tuple[nn.Module, str, TilesReader]] = []
+        self.taps: set[int] = set()
+
+    def norm(self, block: nn.Module) -> nn.Module:
+        """The norm in front of the block's attention."""
+        return block.get_submodule(self.norm_name)
+
+    def attention(self, block: nn.Module) -> nn.Module:
+        """The block's attention module."""
+        return block.get_submodule(self.attention_name)
+
+    @abstractmethod
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Any:
+        """Read, before the first block, what `layout` needs from the encoder's own arguments.
+
+        `tiles`: tiles per image of this call, empty if not known.
+        """
+
+    @abstractmethod
+    def layout(self, context: Any, hidden_states: Tensor) -> Layout:
+        """The layout of one call. `context` is what `open` returned."""
+
+    @abstractmethod
+    def rows(self, hidden_states: Tensor) -> Tensor:
+        """Hidden states as rows `(N, C)`."""
+
+    @abstractmethod
+    def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
+        """All rows `(N, C)` in the shape in which this encoder carries hidden states."""
+
+    def unpack(self, hidden_states: Tensor, selection: Selection) -> Tensor:
+        """The kept rows `(K, C)` of the hidden states that the pruned blocks carry."""
+        return self.rows(hidden_states)
+
+    def pack(self, kept: Tensor, hidden_states: Tensor, selection: Selection) -> Tensor:
+        """The inverse of `unpack`, like `hidden_states` before or after pruning."""
+        return self.like(kept, hidden_states)
+
+    @abstractmethod
+    def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
+        """The block's other arguments for the kept rows alone."""
+
+    @abstractmethod
+    def attend(
+        self,
+        attention: Any,
+        queries: Tensor,
+        keys: Tensor | None,
+        arguments: Arguments,
+        selection: Selection,
+    ) -> Any:
+        """What `attention` returns for normed kept rows that attend all normed rows.
+
+        Both are in the encoder's own shape; `arguments` are the block's, for all rows. With
+        `attends_kept`, no keys mean that kept rows attend each other.
+        """
+
+    attends_kept = False
+    """Whether `attend` also serves the blocks where kept rows attend each other."""
+
+    can_merge = False
+    """Whether `segment_lengths`, `heads` and `project_output` exist: what Token Merging needs."""
+
+    def segment_lengths(self, arguments: Arguments) -> list[int]:
+        """Rows per attention segment, from the first block's arguments. May wait for the device."""
+        raise NotImplementedError
+
+    def heads(
+        self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Query, key, value and the key before rotary embedding, each `(T, heads, D)`.
+
+        Of normed tokens `(T, C)` that have the positions of the rows `positions (T,)`.
+        """
+        raise NotImplementedError
+
+    def project_output(self, attention: Any, attended: Tensor, hidden_states: Tensor) -> Any:
+        """What `attention` returns, from `(T, heads * D)`; `hidden_states` have its shape."""
+        raise NotImplementedError
+
+    def full_length_outputs(self, arguments: Arguments) -> set[int]:
+        """Blocks but the last whose output somebody reads, and that must hence have all rows."""
+        requested = arguments.get("output_hidden_states")
+        if requested is None:
+            requested = getattr(self.encoder.config, "output_hidden_states", False)
+        depth = len(self.blocks)
+        if isinstance(requested, bool) or requested is None:
+            return set(range(depth)) if requested else set(self.taps)
+        # hidden_states[i] is the input of block i: the output of block i - 1.
+        indices = [requested] if isinstance(requested, int) else requested
+        return {index % (depth + 1) - 1 for index in indices} | self.taps
+
+
+def is_plain_linear(module: nn.Module) -> bool:
+    """Whether slicing the module's weight gives what calling it would give, sliced.
+
+    False for LoRA, quantized, offloaded, sharded or hooked layers, which must be called.
+    """
+    return (
+        type(module) is nn.Linear
+        and type(module.weight.data) is Tensor
+        and module.weight.device.type != "meta"
+        and "forward" not in vars(module)
+        and not (module._forward_hooks or module._forward_pre_hooks)
+    )
+
+
+def attention_function(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The attention implementation (eager, sdpa, flash, …) that the module is configured to use."""
+    from sys import modules
+
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    eager = modules[type(attention).__module__].eager_attention_forward
+    name = attention.config._attn_implementation
+    function: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
+        name, eager
+    )
+    return function
+
+
+def scaling(attention: Any) -> float:
+    """The factor on the products of queries and keys."""
+    factor: float = attention.scaling if hasattr(attention, "scaling") else attention.scale
+    return factor

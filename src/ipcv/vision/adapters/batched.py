@@ -1,0 +1,312 @@
+"""Encoders whose hidden states are `(B, S, C)`, one image or tile per element of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ipcv.core import ops
+from ipcv.core.arguments import Arguments
+from ipcv.vision.adapters.base import EncoderAdapter, attention_function, scaling
+from ipcv.vision.adapters.segments import Segments, attend_segments, padded_places
+from ipcv.vision.selection import Layout, Selection
+
+
+class _Context(NamedTuple):
+    """What the encoder was called with.
+
+    Attributes:
+        filled: whether a position holds a patch, `(B, ...)` flattening to `(B, S)`, or `None`.
+        tiles: tiles per image, empty if not known.
+        columns: patches side by side in a tile; a number, or `(B,)` where tiles differ.
+    """
+
+    filled: Tensor | None
+    tiles: Sequence[int]
+    columns: int | Tensor
+
+
+class BatchedEncoder(EncoderAdapter):
+    """SigLIP, and what its shape is shared by. Every tile keeps its own best rows.
+
+    An item is an image with all its tiles where the owner tells them, else one tile. With padding,
+    images of different size keep different numbers of rows; those of the others that make up a
+    rectangle are masked.
+
+    Pooled outputs are made of all rows, as ever: of CLS, which is never removed, or by an attention
+    that sees the rebuilt patches too.
+    """
+
+    blocks_path = "encoder.layers"
+    norm_name = "layer_norm1"
+    attention_name = "self_attn"
+    output_name = "out_proj"
+    protected: int = 0
+    """Rows before the patches: CLS and registers."""
+    padding_argument: str | None = None
+    """The encoder's argument that is true where there is a patch."""
+
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> _Context:
+        filled = arguments.get(self.padding_argument or "")
+        return _Context(filled, tiles, self.columns(arguments))
+
+    def columns(self, arguments: Arguments) -> int | Tensor:
+        """How many patches are side by side in a tile, from the encoder's arguments."""
+        config: Any = self.encoder.config
+        size, width = config.patch_size, arguments["pixel_values"].shape[-1]
+        return int(width // (size if isinstance(size, int) else size[-1]))
+
+    def layout(self, context: _Context, hidden_states: Tensor) -> Layout:
+        num_tiles, length, _ = hidden_states.shape
+        tiles = context.tiles if sum(context.tiles) == num_tiles else [1] * num_tiles
+        padding, padding_lengths = None, ()
+        if context.filled is not None:
+            filled = context.filled.to(hidden_states.device).bool().reshape(num_tiles, length)
+            is_empty = ~filled & filled.any(1, keepdim=True)  # all padding: nothing to tell apart
+            if any(lengths := is_empty.sum(1).tolist()):
+                padding, padding_lengths = is_empty.flatten(), tuple(lengths)
+        return Layout(
+            item_lengths=tuple(n * length for n in tiles),
+            group_lengths=(length,) * num_tiles,
+            positions=partial(
+                _positions, length, self.protected, context.columns, tiles, hidden_states.device
+            ),
+            protected=self.protected,
+            rectangular=True,
+            padding=padding,
+            padding_lengths=padding_lengths,
+        )
+
+    def rows(self, hidden_states: Tensor) -> Tensor:
+        return hidden_states.flatten(0, 1)
+
+    def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
+        return rows.view(len(hidden_states), -1, *rows.shape[1:])
+
+    def unpack(self, hidden_states: Tensor, selection: Selection) -> Tensor:
+        rows, places = self.rows(hidden_states), _places(selection)
+        return rows if places is None else rows[places]
+
+    def pack(self, kept: Tensor, hidden_states: Tensor, selection: Selection) -> Tensor:
+        if (places := _places(selection)) is not None:
+            num_rows = len(selection.counts) * max(selection.counts)
+            kept = kept.new_zeros(num_rows, *kept.shape[1:]).index_copy_(0, places, kept)
+        return self.like(kept, hidden_states)
+
+    def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
+        mask = arguments.get("attention_mask")
+        if mask is None:
+            return arguments.copy()
+        kept = selection.once("mask", mask, compute=partial(_kept_mask, mask, selection))
+        return arguments | {"attention_mask": kept}
+
+    def attend(
+        self,
+        attention: Any,
+        queries: Tensor,
+        keys: Tensor | None,
+        arguments: Arguments,
+        selection: Selection,
+    ) -> tuple[Tensor, Tensor | None]:
+        assert keys is not None
+        mask: Tensor | None = arguments.get("attention_mask")
+        # (B, rows, heads * D) -> (B, rows, heads, D)
+        query, key, value = (
+            x.unflatten(-1, (-1, attention.head_dim))
+            for x in self.project(attention, queries, keys)
+        )
+        query, key = self.embed_positions(attention, query, key, arguments, selection)
+        weights = None
+        if mask is not None and mask.dim() == 2:
+            output = self._attend_unpadded(attention, query, key, value, selection)
+        else:
+            if mask is not None:
+                mask = selection.once(
+                    "queries", mask, compute=partial(_kept_queries, mask, selection)
+                )
+            states = (x.transpose(1, 2) for x in (query, key, value))
+            output, weights = attention_function(attention)(
+                attention, *states, mask, scaling=scaling(attention), is_causal=False
+            )
+        return attention.get_submodule(self.output_name)(output.flatten(2)), weights
+
+    can_merge = True
+
+    def segment_lengths(self, arguments: Arguments) -> list[int]:
+        hidden_states: Tensor = arguments["hidden_states"]
+        return [hidden_states.shape[1]] * len(hidden_states)
+
+    def heads(
+        self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        query, key, value = (
+            x.unflatten(-1, (-1, attention.head_dim))
+            for x in self.project(attention, normed, normed)
+        )
+        return query, key, value, key
+
+    def project_output(
+        self, attention: Any, attended: Tensor, hidden_states: Tensor
+    ) -> tuple[Tensor, None]:
+        output = attention.get_submodule(self.output_name)(attended)
+        return self.like(output, hidden_states), None
+
+    def project(
+        self, attention: Any, queries: Tensor, keys: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, `(B, rows, heads * D)`."""
+        return attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(keys)
+
+    def embed_positions(
+        self,
+        attention: Any,
+        query: Tensor,
+        key: Tensor,
+        arguments: Arguments,
+        selection: Selection,
+    ) -> tuple[Tensor, Tensor]:
+        """Query and key, `(B, rows, heads, D)`, after rotary position embedding where there is."""
+        return query, key
+
+    def _attend_unpadded(
+        self, attention: Any, query: Tensor, key: Tensor, value: Tensor, selection: Selection
+    ) -> Tensor:
+        """For flash attention, whose padding mask `(B, S)` needs as many queries as keys.
+
+        It gets the rows without padding instead, packed: `(B, rows, heads, D)`.
+        """
+        layout, device = selection.layout, query.device
+        filled = layout.filled_lengths
+        if layout.padding is not None:
+            order = layout.padding.to(device).int().argsort(stable=True)
+            key, value = (self.rows(x)[order[: sum(filled)].sort().values] for x in (key, value))
+        else:
+            key, value = self.rows(key), self.rows(value)
+        queries, keys = selection.once(
+            "unpadded",
+            layout,
+            compute=lambda: [
+                Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)
+                for lengths in (selection.counts, filled)
+            ],
+        )
+        rows = self.unpack(query, selection)
+        output = attend_segments(attention, rows, key, value, queries, keys, max(filled))
+        return self.pack(output, query, selection)
+
+
+class ClipEncoder(BatchedEncoder):
+    """CLIP: a CLS token before the patches."""
+
+    protected = 1
+
+
+class Idefics3Encoder(BatchedEncoder):
+    """Idefics3 and SmolVLM: images of different size are padded to one."""
+
+    padding_argument = "patch_attention_mask"
+    can_merge = False
+
+
+class Siglip2Encoder(BatchedEncoder):
+    """SigLIP 2 with native aspect ratio (NaFlex): patch sequences are padded to one length."""
+
+    padding_argument = "pixel_attention_mask"
+    can_merge = False
+
+    def columns(self, arguments: Arguments) -> Tensor:
+        shapes: Tensor = arguments["spatial_shapes"]
+        return shapes[:, 1]
+
+
+class InternVLEncoder(BatchedEncoder):
+    """InternVL: a CLS token, and in some sizes norms on queries and keys."""
+
+    blocks_path = "encoder.layer"
+    norm_name = "layernorm_before"
+    attention_name = "attention"
+    output_name = "projection_layer"
+    protected = 1
+
+    def project(
+        self, attention: Any, queries: Tensor, keys: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = super().project(attention, queries, keys)
+        return attention.q_norm(query), attention.k_norm(key), value
+
+
+class Dinov2Encoder(BatchedEncoder):
+    """DINOv2: a CLS token and, in one variant, registers."""
+
+    blocks_path = "encoder.layer"
+    norm_name = "norm1"
+    attention_name = "attention"
+    output_name = "o_proj"
+    padding_argument = "attention_mask"
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__(encoder)
+        self.protected = 1 + getattr(encoder.config, "num_register_tokens", 0)
+
+
+def _positions(
+    length: int,
+    protected: int,
+    columns: int | Tensor,
+    tiles: Sequence[int],
+    device: torch.device,
+) -> Tensor:
+    """`(B * length, 3)`: tile within its image, row and column; zeros for protected tokens."""
+    patch = (torch.arange(length, device=device) - protected).clamp(min=0)
+    width = torch.as_tensor(columns, device=device).view(-1, 1)
+    tile = ops.upload([[i] for n in tiles for i in range(n)], device)
+    return torch.stack(torch.broadcast_tensors(tile, patch // width, patch % width), -1).view(-1, 3)
+
+
+def _places(selection: Selection) -> Tensor | None:
+    """`(K,)`: where the kept rows are in the `(B, width)` rows carried; `None` if that is all."""
+    counts, width = selection.counts, max(selection.counts)
+    if min(counts) == width:
+        return None
+    return selection.once(
+        "places",
+        counts,
+        compute=lambda: padded_places(counts, selection.kept.device),
+    )
+
+
+def kept_positions(selection: Selection) -> Tensor:
+    """`(B, width)`: the position in its tile of each row carried.
+
+    The rows that only make up the rectangle point at a padding row, which the mask hides.
+    """
+    layout, places = selection.layout, _places(selection)
+    num_tiles, length = len(selection.counts), layout.group_lengths[0]
+    kept = selection.kept % length
+    if places is None or layout.padding is None:
+        return kept.view(num_tiles, -1)
+    padding = layout.padding.to(kept.device).view(num_tiles, length)
+    positions = padding.int().argmax(1, keepdim=True).repeat(1, max(selection.counts))
+    positions.view(-1)[places] = kept
+    return positions
+
+
+def _kept_queries(mask: Tensor, selection: Selection) -> Tensor:
+    """The queries carried, of a mask `(B, heads, S, S)`."""
+    index = kept_positions(selection)[:, None, :, None]
+    mask = mask.expand(len(index), -1, -1, -1)
+    return mask.gather(2, index.expand(-1, mask.shape[1], -1, mask.shape[3]))
+
+
+def _kept_mask(mask: Tensor, selection: Selection) -> Tensor:
+    """The rows carried, of a mask over keys `(B, S)` or queries and keys `(B, heads, S, S)`."""
+    positions = kept_positions(selection)
+    if mask.dim() == 2:
+        return mask.gather(1, positions)
+    mask, index = _kept_queries(mask, selection), positions[:, None, None, :]
+    return mask.gather(3, index.expand(-1, *mask.shape[1:3], -1))

@@ -1,0 +1,100 @@
+"""Which token stands for which, and how well."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ipcv.core import ops
+from ipcv.vision.cells import cell_numbers, distance_to_first
+
+
+def match(keys: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
+    """Bipartite soft matching of Token Merging (Bolya et al., arXiv 2210.09461, section 3).
+
+    Every other token is a candidate, and is drawn to the most similar of the others; the `r` most
+    similar candidates are merged.
+
+    Args:
+        keys: `(G, n, D)`, compared by cosine.
+        r: tokens to merge, at most `(n - protected) // 2`.
+        protected: tokens at the start that are not merged, and that nothing is merged into.
+
+    Returns:
+        `kept (G, n - r)`, which tokens stay, and `destination (G, n)`, the place among those into
+        which each token goes; int64.
+    """
+    best, counterpart = best_counterparts(keys[:, protected:])
+    order = best.argsort(dim=-1, descending=True, stable=True)
+    merged = order[:, :r]
+    target = protected + 2 * counterpart.gather(1, merged) + 1
+    return _leave_out(protected + 2 * merged, target, keys.shape[1])
+
+
+def smoothest(states: Tensor, places: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
+    """The `r` tokens nearest to the first one of their cell of 2 x 2, which stands for them.
+
+    Args:
+        states: `(G, n, C)`, compared by Euclidean distance.
+        places: `(G, n, 3)` int64: frame or tile, row and column of each; one frame a group.
+        r: tokens to leave out, at most `(n - protected) // 2`.
+        protected: tokens at the start that stay, and that stand for no other.
+
+    Returns:
+        `kept (G, n - r)` and `destination (G, n)`, as `match`.
+    """
+    cell = cell_numbers(places[:, protected:])
+    distance, first = distance_to_first(states[:, protected:], cell)
+    left_out = distance.argsort(dim=1, stable=True)[:, :r]
+    target = first.gather(1, left_out)
+    return _leave_out(protected + left_out, protected + target, states.shape[1])
+
+
+def _leave_out(left_out: Tensor, target: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Of `length` tokens go on without some `(G, r)`, for which others `(G, r)` stand."""
+    stays = left_out.new_ones(len(left_out), length, dtype=torch.bool)
+    stays.scatter_(1, left_out, False)
+    kept = (~stays).int().argsort(dim=1, stable=True)[:, : length - left_out.shape[1]]
+    destination = stays.cumsum(1) - 1
+    destination.scatter_(1, left_out, destination.gather(1, target))
+    return kept, destination
+
+
+def likeness(states: Tensor, others: Tensor) -> Tensor:
+    """How alike pairs of vectors `(..., C)` are: 1 if equal, 0 if at right angles or beyond.
+
+    One less their squared distance in units of the sum of their squared norms.
+    """
+    scale = states.square().sum(-1) + others.square().sum(-1)
+    distance = (states - others).square().sum(-1)
+    return (1 - distance / scale.clamp(min=torch.finfo(scale.dtype).tiny)).clamp(min=0)
+
+
+def best_counterparts(states: Tensor) -> tuple[Tensor, Tensor]:
+    """For every other token, from the first on, the most cosine-similar one of the rest.
+
+    Similarities are held under `ops.NEIGHBOR_MEMORY_BUDGET`.
+
+    Args:
+        states: `(G, n, D)`, `n` at least 2.
+
+    Returns:
+        `(G, (n + 1) // 2)` similarities, fp32, and places among the rest, int64.
+    """
+    unit = F.normalize(states.float(), dim=-1)
+    candidates, others = unit[:, ::2], unit[:, 1::2].transpose(1, 2)
+    (num_groups, length, _), row_bytes = candidates.shape, 4 * others.shape[2]
+    row_step = min(length, max(1, ops.NEIGHBOR_MEMORY_BUDGET // row_bytes))
+    group_step = max(1, ops.NEIGHBOR_MEMORY_BUDGET // (row_bytes * row_step))
+    best = candidates.new_empty(num_groups, length)
+    counterpart = torch.empty_like(best, dtype=torch.int64)
+    for group in _slices(num_groups, group_step):
+        for row in _slices(length, row_step):
+            found = (candidates[group, row] @ others[group]).max(dim=-1)
+            best[group, row], counterpart[group, row] = found
+    return best, counterpart
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(first, first + step) for first in range(0, length, step)]

@@ -1,0 +1,161 @@
+"""The measuring commands, as a user runs them."""
+
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from tests.cli.test_run import run
+from tests.vision.adapters.families import build
+
+OPTIONS = ("--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dinov2")
+    build("dinov2").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(3):
+        Image.linear_gradient("L").rotate(50 * i).convert("RGB").save(folder / f"{i}.png")
+    return folder
+
+
+def error_of(capsys, *arguments):
+    assert run(*arguments) != 0
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error.splitlines()[-1]
+
+
+def is_picture(path):
+    with Image.open(path) as image:
+        return image.width > 200
+
+
+def test_bench(capsys, checkpoint, tmp_path):
+    files = [tmp_path / name for name in ("a.json", "a.csv", "a.png")]
+    outputs = ("--json", files[0], "--csv", files[1], "--plot", files[2])
+    methods = ("--method", "ipcv+fastv", "--method", "tome", "--ratio", 0.5, "--size", 112)
+    assert (
+        run(
+            "bench",
+            checkpoint,
+            *OPTIONS,
+            "--language-model",
+            "--repetitions",
+            2,
+            *methods,
+            *outputs,
+        )
+        == 0
+    )
+    printed = capsys.readouterr().out
+    assert "speed-up" in printed
+    assert "KV MB" in printed
+    content = json.loads(files[0].read_text())
+    names = ["uncompressed", "ipcv+fastv 0.5", "tome 0.5"]
+    assert [row["variant"] for row in content["rows"]] == names
+    assert content["environment"]["dtype"] == "float32"
+    assert content["rows"][1]["kv_bytes"] < content["rows"][0]["kv_bytes"]
+    with files[1].open(newline="") as file:
+        assert [row["variant"] for row in csv.DictReader(file)] == names
+    assert is_picture(files[2])
+
+
+def test_bench_random_weights_of_a_checkpoint(capsys, checkpoint):
+    options = (*OPTIONS, "--random-weights", "--dtype", "float32", "--repetitions", 2)
+    method = ("--method", "ipcv", "--ratio", 0.5, "--size", 112)
+    assert run("bench", checkpoint, *options, *method) == 0
+    assert "64 patches" in capsys.readouterr().out
+
+
+def test_bench_bad_input(capsys, tmp_path):
+    assert "method must be one of" in error_of(capsys, "bench", "--method", "best")
+    assert "ratio must be" in error_of(capsys, "bench", "--ratio", 1)
+    assert "shape must be one of" in error_of(capsys, "bench", "--shape", "gpt", "--random-weights")
+    assert "add --random-weights" in error_of(capsys, "bench", "--shape", "qwen2-vl-2b")
+    both = ("bench", "somewhere", "--shape", "qwen2-vl-2b")
+    assert "not both" in error_of(capsys, *both)
+    assert "only a shape" in error_of(capsys, "bench", "--depth", 3)
+    large = ("bench", "--shape", "qwen3-vl-8b", "--random-weights", "--language-model")
+    assert "does not exist" in error_of(capsys, "bench", "--json", tmp_path / "no" / "a.json")
+    assert "GiB" in error_of(capsys, *large, "--dtype", "float32", *OPTIONS)
+    assert "needs both --url" in error_of(capsys, "bench", "--url", "http://127.0.0.1:9/v1")
+    servers = ("--url", "http://127.0.0.1:9/v1", "--url-baseline", "http://127.0.0.1:9/v1")
+    assert "--json go with it" in error_of(capsys, "bench", *servers, "--shape", "qwen2-vl-2b")
+    assert "at least 28 pixels" in error_of(capsys, "bench", "--size", 3)
+
+
+def test_eval_images(capsys, encoder, images, tmp_path):
+    files = [tmp_path / name for name in ("records.jsonl", "summary.json", "plot.png")]
+    outputs = ("--records", files[0], "--json", files[1], "--plot", files[2])
+    command = (
+        "eval",
+        encoder,
+        *OPTIONS,
+        "--images",
+        images,
+        "--size",
+        32,
+        "--ratio",
+        0.5,
+        *outputs,
+    )
+    (images / "broken.png").write_text("")
+    assert run(*command) == 0
+    printed = capsys.readouterr().out
+    assert "worst of ipcv 0.5" in printed
+    assert "skipped broken.png" in printed
+    assert "1 of 4 images skipped" in printed
+    summary = json.loads(files[1].read_text())
+    assert set(summary["variants"]) == {"uncompressed", "ipcv 0.5", "tome 0.5", "downsample 0.5"}
+    assert 0 < summary["variants"]["ipcv 0.5"]["cosine"][0] < 1
+    assert list(summary["skipped"]) == ["broken.png"]
+    assert is_picture(files[2])
+    before = files[0].read_text()
+    assert run(*command) == 0  # all there: nothing is run again
+    assert files[0].read_text() == before
+    other = ("eval", encoder, *OPTIONS, "--images", images, "--size", 36, "--records", files[0])
+    assert "another run (side differ)" in error_of(capsys, *other)
+
+
+def test_eval_suite(capsys, checkpoint, tmp_path):
+    summary = tmp_path / "summary.json"
+    options = ("--questions", 7, "--method", "ipcv", "--ratio", 0.5, "--json", summary)
+    assert run("eval", checkpoint, *OPTIONS, *options) == 0
+    assert "of 7 held-out questions" in capsys.readouterr().out
+    variants = json.loads(summary.read_text())["variants"]
+    assert set(variants) == {"uncompressed", "ipcv 0.5"}
+    assert 0 <= variants["ipcv 0.5"]["overall"][0] <= 1
+
+
+def test_eval_bad_input(capsys, encoder, tmp_path):
+    assert "is not a folder" in error_of(capsys, "eval", "--images", tmp_path / "none")
+    assert "holds no image" in error_of(capsys, "eval", "--images", tmp_path)
+    assert "answers no questions" in error_of(capsys, "eval", encoder)
+    assert "method must be one of" in error_of(capsys, "eval", "--method", "best")
+
+
+def test_inspect(capsys, checkpoint, image, tmp_path):
+    output = tmp_path / "out.png"
+    options = ("--model", checkpoint, *OPTIONS, "--ratio", 0.5, "-o", output)
+    assert run("inspect", image, *options, "--patch", "1,2") == 0
+    assert is_picture(output)
+    assert "two numbers" in error_of(capsys, "inspect", image, *options, "--patch", "a")
+    assert "there is no patch" in error_of(capsys, "inspect", image, *options, "--patch", "90,1")
+    assert "nothing to inspect" in error_of(capsys, "inspect", image, *options, "--method", "tome")
+    missing = ("inspect", tmp_path / "none.png", "-o", output)
+    assert "does not exist" in error_of(capsys, *missing)

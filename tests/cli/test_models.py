@@ -1,0 +1,37 @@
+"""The table of supported models: one source, shown by `ipcv models` and in the README."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ipcv.cli import main
+from ipcv.families import supported_model_types
+from ipcv.cli import families_table as table
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_readme_has_the_table():
+    found = re.search(r"<!-- models -->\n(.*?)\n<!-- /models -->", README.read_text(), re.DOTALL)
+    assert found is not None, "README.md has no <!-- models --> … <!-- /models -->"
+    assert found[1].strip() == table.markdown(), (
+        "the table of models in README.md is out of date: "
+        "put the output of `ipcv models --markdown` between the markers"
+    )
+
+
+def test_every_model_type_is_listed():
+    listed = [name for row in table.rows() for name in row[1].split(", ")]
+    assert sorted(listed) == supported_model_types()
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--markdown"]])
+def test_command(capsys, monkeypatch, arguments):
+    monkeypatch.setenv("COLUMNS", "240")
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert not stop.value.code
+    output = capsys.readouterr().out
+    for text in ("qwen2_vl", "OpenGVLab/InternVL3-8B-hf", "published: p=7, A=3 of 24 blocks"):
+        assert text in output

@@ -1,0 +1,68 @@
+"""Settings survive a file, and what is wrong with one is said in a line."""
+
+import json
+
+import pytest
+
+import ipcv
+from ipcv.baselines import PruneOnly, ToMe
+from ipcv.settings.methods import LANGUAGE, METHODS, VISION
+from tests.vision.adapters.families import build
+
+SETTINGS = [
+    ipcv.Preset(ipcv.IPCV(2, 0.5, 1, 4, selector="uniform", reconstruction="none")),
+    ipcv.Preset(PruneOnly(3), ipcv.DART(reduction_ratio=0.4)),
+    ipcv.Preset(ToMe(0.02, "decreasing"), ipcv.V2Drop(stages=((3, 0.5), (5, 0.25)))),
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_round_trip(settings, tmp_path):
+    path = tmp_path / "ipcv.json"
+    ipcv.save(path, settings, {"why": [1, 2]})
+    assert ipcv.load(path) == settings
+    assert type(ipcv.load(str(path)).vision) is type(settings.vision)
+    assert json.loads(path.read_text())["evidence"] == {"why": [1, 2]}
+
+
+def test_compress_takes_what_is_loaded(tmp_path):
+    ipcv.save(tmp_path / "ipcv.json", ipcv.Preset(ipcv.IPCV(1)))
+    with ipcv.compress(build("dinov2"), *ipcv.load(tmp_path / "ipcv.json")):
+        pass
+
+
+def test_every_method_has_a_name():
+    assert set(LANGUAGE.values()) == set(METHODS.values())
+    assert all(method().to_dict() for method in VISION.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "are no JSON"),
+        (b"\xff\xfe\x00", "are no JSON"),
+        ("[]", 'with "vision" is needed'),
+        ('{"language": null}', 'with "vision" is needed'),
+        ('{"vision": {}}', "method must be one of IPCV, .*got None"),
+        ('{"vision": {"method": "Best"}}', "got 'Best'"),
+        ('{"vision": {"method": ["IPCV"]}}', "method must be"),
+        ('{"vision": {"method": "IPCV", "colour": 1}}', "IPCV has no setting colour"),
+        ('{"vision": {"method": "IPCV", "prune_layer": 0}}', "prune_layer must be"),
+        ('{"vision": {"method": "IPCV"}, "language": 3}', "language must be an object or null"),
+        ('{"vision": {"method": "IPCV"}, "language": {"method": "IPCV"}}', "one of DART"),
+        ('{"vision": {"method": "IPCV"}, "audio": {}}', "unknown keys audio"),
+    ],
+)
+def test_bad_files(content, message, tmp_path):
+    path = tmp_path / "ipcv.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message) as error:
+        ipcv.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
+        ipcv.load(tmp_path / "none.json")
+    with pytest.raises(ValueError, match="does not exist"):
+        ipcv.save(tmp_path / "none" / "ipcv.json", SETTINGS[0])

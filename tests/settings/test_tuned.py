@@ -1,0 +1,44 @@
+"""Tuned presets are better than the published settings, by the evidence that they name."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import Dinov2Config, Dinov2Model
+
+import ipcv
+from ipcv.inputs.loading import load
+from ipcv.models import TINY
+from ipcv.settings.presets import TUNED
+
+ROOT = Path(__file__).parents[2]
+
+
+def small():
+    config = Dinov2Config(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, mlp_ratio=1)
+    return Dinov2Model(config)
+
+
+def test_dinov2_small():
+    model = small()
+    assert ipcv.preset(model).vision == ipcv.Progressive(0.65)
+    assert ipcv.preset(model, published=True).vision == ipcv.IPCV(4, 0.65, 2)
+    with ipcv.compress(model, *ipcv.preset(model)):
+        pass
+
+
+def test_the_embedded_model():
+    model, _ = load(TINY)
+    assert ipcv.preset(model).vision.selector == "contrast"
+    assert ipcv.preset(model, published=True).vision == ipcv.IPCV(2, 0.65, 2)
+    with ipcv.compress(model, *ipcv.preset(model)):
+        pass
+
+
+@pytest.mark.parametrize("tuned", TUNED.values(), ids=lambda tuned: tuned.evidence)
+def test_evidence_is_there_and_says_so(tuned):
+    variants = json.loads((ROOT / tuned.evidence).read_text())["variants"]
+    ours, published = variants[tuned.variant], variants["published 0.65"]
+    score = "cosine" if "cosine" in ours else "overall"
+    assert ours["time"] < published["time"]
+    assert ours[score][1] > published[score][2]  # the intervals do not even touch
