@@ -13,9 +13,9 @@ from ipcv.settings.methods import METHODS
 
 SETTINGS = [
     ipcv.IPCV(prune_layer=2, reduction_ratio=0.5, scope="batch"),
-    ipcv.IPCV(prune_layer=0, selector="contrast"),
+    ipcv.IPCV(prune_layer=0, selector="norm"),
+    ipcv.MixedResolution(0.4),
     ipcv.IPCV(selector="uniform", reconstruction="none"),
-    ipcv.baselines.PruneOnly(prune_layer=2),
     ipcv.DART(prune_layer=3, reduction_ratio=0.65, normalize=False),
     ipcv.FastV(prune_layer=3),
     ipcv.V2Drop(stages=((3, 0.25), (16, 0.05), (22, 0.0))),
@@ -47,8 +47,8 @@ def test_unknown_setting(settings):
 
 WRONG = [
     (ipcv.IPCV, {"prune_layer": 0}),
-    (ipcv.IPCV, {"prune_layer": 0, "selector": "stratified"}),
-    (ipcv.IPCV, {"prune_layer": -1, "selector": "contrast"}),
+    (ipcv.IPCV, {"prune_layer": 0, "selector": "difference"}),
+    (ipcv.IPCV, {"prune_layer": -1, "selector": "norm"}),
     (ipcv.IPCV, {"prune_layer": True}),
     (ipcv.IPCV, {"prune_layer": np.bool_(True)}),
     (ipcv.IPCV, {"prune_layer": np.int64(0)}),

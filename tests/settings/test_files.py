@@ -5,13 +5,13 @@ import json
 import pytest
 
 import ipcv
-from ipcv.baselines import PruneOnly, ToMe
+from ipcv.baselines import ToMe
 from ipcv.settings.methods import LANGUAGE, METHODS, VISION
 from tests.vision.adapters.families import build
 
 SETTINGS = [
     ipcv.Preset(ipcv.IPCV(2, 0.5, 1, 4, selector="uniform", reconstruction="none")),
-    ipcv.Preset(PruneOnly(3), ipcv.DART(reduction_ratio=0.4)),
+    ipcv.Preset(ipcv.MixedResolution(0.6), ipcv.DART(reduction_ratio=0.4)),
     ipcv.Preset(ToMe(0.02, "decreasing"), ipcv.V2Drop(stages=((3, 0.5), (5, 0.25)))),
 ]
 

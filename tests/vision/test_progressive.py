@@ -95,7 +95,7 @@ def followed(features, places, stay, into, method):
     "method",
     [
         Progressive(0.5, smooth_share=0),
-        Progressive(0.95, 2, "affine", smooth_share=0.3),
+        Progressive(0.95, 2, "linear", smooth_share=0.3),
         Progressive(0.4, smooth_share=1),
     ],
 )

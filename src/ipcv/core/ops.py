@@ -17,6 +17,11 @@ from torch.nn.utils.rnn import pad_sequence
 NEIGHBOR_MEMORY_BUDGET = 256 * 2**20
 """Upper bound, in bytes, on the distances that the neighbour search holds at a time. May be set."""
 
+SPREAD = 2654435769
+"""The golden ratio of `2 ** 32`, of which multiples, in order of their remainders, are everywhere
+alike far apart (Knuth, section 6.4).
+"""
+
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """A context without autocast, in which operations keep the dtypes that their docstrings say."""
@@ -65,7 +70,7 @@ def select_top(
     """Split the rows of every group into its `counts[g]` highest scores and the rest.
 
     Args:
-        scores: `(N,)`; among equal scores the earlier row wins.
+        scores: `(N,)`; among equal ones those win that spread evenly over the group's rows.
         lengths: rows per group, in order; they sum to `N`.
         counts: rows to keep per group, each at most its length.
 
@@ -77,9 +82,10 @@ def select_top(
     group = torch.arange(len(lengths), device=device).repeat_interleave(
         length, output_size=num_rows
     )
-    by_score = scores.argsort(descending=True, stable=True)
-    by_group = by_score[group[by_score].argsort(stable=True)]
     rank = torch.arange(num_rows, device=device) - (length.cumsum(0) - length)[group]
+    evenly = (rank * SPREAD % 2**32).argsort(stable=True)
+    by_score = evenly[scores[evenly].argsort(descending=True, stable=True)]
+    by_group = by_score[group[by_score].argsort(stable=True)]
     is_kept = rank < upload(counts, device)[group]
     kept_first = torch.where(is_kept, by_group, by_group + num_rows).sort().values
     return kept_first[:num_kept], kept_first[num_kept:] - num_rows

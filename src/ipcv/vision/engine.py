@@ -61,7 +61,6 @@ class VisionEngine(Hooked[State], ABC):
         super().__init__()
         self.adapter, self.record = adapter, record
         self._last = len(adapter.blocks) - 1
-        self._signatures = [inspect.signature(block.forward) for block in adapter.blocks]
         self.calls = 0
         """Forwards of the encoder so far."""
 
@@ -100,7 +99,7 @@ class VisionEngine(Hooked[State], ABC):
         self._hooks.before(self.adapter.encoder, self._refuse_copy)
         for index in range(self.first_block, self._last + 1):
             block = self.adapter.blocks[index]
-            self._hooks.before(block, partial(self._enter, index))
+            self._hooks.replace(block, "forward", partial(self._enter, index))
             # Ahead of the hooks that capture outputs: those must see what this one returns.
             self._hooks.after(block, partial(self._leave, index), prepend=True)
             if self.attends(index):
@@ -137,19 +136,25 @@ class VisionEngine(Hooked[State], ABC):
         with self._running(self.begin(context, full_outputs)):
             yield
 
-    def _enter(
-        self, index: int, block: nn.Module, args: Any, kwargs: Arguments
-    ) -> tuple[tuple[Tensor], Arguments] | None:
-        call = self._call
-        if call is None:
-            refuse_recomputation()
-            return None
-        arguments = bind(self._signatures[index], args, kwargs)
-        hidden_states: Tensor = arguments.pop(self.adapter.states_name)
-        call.to(hidden_states.device)
-        arguments = on_device(arguments, hidden_states.device)
-        entered = self.enter(call, index, hidden_states, arguments)
-        return None if entered is None else ((entered[0],), entered[1])
+    def _enter(self, index: int, original: Method) -> Method:
+        signature = inspect.signature(original)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            call = self._call
+            if call is None:
+                refuse_recomputation()
+                return original(*args, **kwargs)
+            arguments = bind(signature, args, kwargs)
+            hidden_states: Tensor = arguments.pop(self.adapter.states_name)
+            call.to(hidden_states.device)
+            arguments = on_device(arguments, hidden_states.device)
+            entered = self.enter(call, index, hidden_states, arguments)
+            if entered is None:
+                return original(*args, **kwargs)
+            states, others = entered
+            return original(states, **others)
+
+        return forward
 
     def _leave(self, index: int, block: nn.Module, args: Any, output: Any) -> Any:
         call = self._call
