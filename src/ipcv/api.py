@@ -9,11 +9,10 @@ from weakref import WeakSet
 from torch import Tensor, nn
 
 from ipcv.core.config import IPCV
-from ipcv.families import adapter_for
+from ipcv.families import adapter_for, find_decoder, patches_per_token
 from ipcv.language.checks import check_method
 from ipcv.language.engine import DecoderEngine
 from ipcv.language.method import LanguageMethod
-from ipcv.language.registry import find_decoder
 from ipcv.stats import Stats
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.adapters.observer import Observer
@@ -165,7 +164,8 @@ def _language_engines(
             "has merged them: use one of the two"
         )
     adapter = adapter_for(decoder.generator) if encoder is None else encoder.adapter
-    observer = Observer(adapter, decoder.calls, decoder.owner.config)
+    count = patches_per_token(decoder.owner.config)
+    observer = Observer(adapter, decoder.calls, count)
     return [observer, DecoderEngine(decoder, method, stats, observer)]
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from ipcv.api import VisionMethod
 from ipcv.core.config import IPCV
+from ipcv.families import find_decoder
 from ipcv.language import LanguageMethod
-from ipcv.language.registry import find_decoder
 from ipcv.settings.methods import METHODS
 from ipcv.settings.presets import Preset, preset
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ipcv.core.arguments import Arguments
+from ipcv.vision.adapters.noise import Noise
 from ipcv.vision.selection import Layout, Selection
 
 TilesReader = Callable[[Arguments], Sequence[int]]
@@ -95,6 +96,13 @@ class EncoderAdapter(ABC):
         Both are in the encoder's own shape; `arguments` are the block's, for all rows. With
         `attends_kept`, no keys mean that kept rows attend each other.
         """
+
+    @abstractmethod
+    def noise(self, side: int, images: int, frames: int = 0) -> Noise:
+        """Square images of `side` pixels, or one video of so many such frames, of random pixels."""
+
+    can_repeat = False
+    """Whether copies of an image give the `pooler_output` of one, repeated, and nothing besides."""
 
     attends_kept = False
     """Whether `attend` also serves the blocks where kept rows attend each other."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
 from ipcv.vision.adapters.base import EncoderAdapter, is_plain_linear
+from ipcv.vision.adapters.noise import Noise, packed_noise
 from ipcv.vision.adapters.segments import Segments, attend_segments
 from ipcv.vision.selection import Layout, Selection
 
@@ -38,6 +39,11 @@ class PackedEncoder(EncoderAdapter):
 
     def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
         return rows
+
+    def noise(self, side: int, images: int, frames: int = 0) -> Noise:
+        return packed_noise(self.encoder, side, images, frames)
+
+    can_repeat = True
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         """`max_seqlen` stays, as an upper bound."""
@@ -126,6 +132,7 @@ class WindowedEncoder(PackedEncoder):
     """Qwen2.5-VL: rows are sorted by window inside each image."""
 
     can_merge = False
+    can_repeat = False
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         grid_thw, windows = arguments["grid_thw"], arguments.get("window_index")
@@ -135,6 +142,8 @@ class WindowedEncoder(PackedEncoder):
 
 class DeepStackEncoder(PackedEncoder):
     """Qwen3-VL: mergers read the output of some blocks on the way."""
+
+    can_repeat = False
 
     def full_length_outputs(self, arguments: Arguments) -> set[int]:
         tapped: Any = self.encoder.deepstack_visual_indexes
