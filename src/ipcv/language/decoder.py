@@ -76,7 +76,8 @@ class Decoder:
         """
         encoded = (arguments.get("mm_encoder_outputs") or {}).get("image")
         images = arguments.get("pixel_values") if encoded is None else encoded.pooler_output
-        is_known = self.fixed_image_length and isinstance(images, Tensor | list)
-        if not is_known or num_tokens % len(images):
+        if not self.fixed_image_length or not isinstance(images, Tensor | list):
+            return None
+        if num_tokens % len(images):
             return None
         return num_tokens // len(images)

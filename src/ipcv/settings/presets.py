@@ -52,8 +52,8 @@ def preset(model: nn.Module | str, *, published: bool = False) -> Preset:
     """
     if isinstance(model, str):
         family = family_of(model)
-        is_whole = family.decoder is not None and model == family.model_types[0]
-        language = family.decoder.settings if is_whole else None
+        decoder = family.decoder if model == family.model_types[0] else None
+        language = decoder.settings if decoder else None
         return Preset(family.encoders[0].settings, language)
     kind, module = find_encoder(model)
     adapter = kind.adapter(module)

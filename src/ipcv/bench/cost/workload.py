@@ -64,7 +64,7 @@ class Workload:
             raise ValueError("a video is measured with the vision encoder alone")
         config: Any = model.config
         family = family_of(config.model_type)
-        if family.image_arguments is None:
+        if family.image_arguments is None or config.model_type != family.model_types[0]:
             raise ValueError(
                 f"no prompt of noise is known for a {config.model_type}: measure its encoder alone"
             )

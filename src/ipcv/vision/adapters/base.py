@@ -98,8 +98,8 @@ class EncoderAdapter(ABC):
         """
 
     @abstractmethod
-    def noise(self, side: int, images: int, frames: int = 0) -> Noise:
-        """Square images of `side` pixels, or one video of so many such frames, of random pixels."""
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        """Random pixels of square images, or with `frames` of one video, of about `side` pixels."""
 
     can_repeat = False
     """Whether copies of an image give the `pooler_output` of one, repeated, and nothing besides."""

@@ -99,7 +99,7 @@ class BatchedEncoder(EncoderAdapter):
             kept = kept.new_zeros(num_rows, *kept.shape[1:]).index_copy_(0, places, kept)
         return self.like(kept, hidden_states)
 
-    def noise(self, side: int, images: int, frames: int = 0) -> Noise:
+    def noise(self, side: int, images: int, frames: int) -> Noise:
         return tiled_noise(self.encoder, side, images, frames)
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:

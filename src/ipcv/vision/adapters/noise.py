@@ -18,15 +18,15 @@ class Noise(NamedTuple):
 
     Attributes:
         arguments: of the encoder.
-        patches: of each image.
+        patches: of each image, or of the video.
     """
 
     arguments: Arguments
     patches: int
 
 
-def packed_noise(encoder: nn.Module, side: int, images: int, frames: int = 0) -> Noise:
-    """For packed rows: `side` pixels, rounded to what the encoder merges."""
+def packed_noise(encoder: nn.Module, side: int, images: int, frames: int) -> Noise:
+    """For packed rows: images, or one video, of as many pixels as are merged without a rest."""
     config: Any = encoder.config
     unit = config.patch_size * config.spatial_merge_size
     rows = max(1, round(side / unit)) * config.spatial_merge_size
@@ -40,14 +40,15 @@ def packed_noise(encoder: nn.Module, side: int, images: int, frames: int = 0) ->
     return Noise(arguments, int(grids[0].prod()))
 
 
-def tiled_noise(encoder: nn.Module, side: int, images: int, frames: int = 0) -> Noise:
-    """For one image or tile per element of the batch, all of the size that the encoder has."""
+def tiled_noise(encoder: nn.Module, side: int, images: int, frames: int) -> Noise:
+    """For images that are cut into tiles of the encoder's size, or one video of such `frames`."""
     config: Any = encoder.config
     width = _side(config.image_size)
-    across = max(1, round(side / width))
-    tiles = min(MOST_TILES, across**2)
+    tiles = min(MOST_TILES, max(1, round(side / width)) ** 2)
     tiles += tiles > 1  # a thumbnail of the whole
-    pixels = _noise(encoder, frames or images * tiles, 3, width, width)
+    if frames:
+        images, tiles = 1, frames
+    pixels = _noise(encoder, images * tiles, 3, width, width)
     return Noise({"pixel_values": pixels}, tiles * (width // _side(config.patch_size)) ** 2)
 
 

@@ -40,7 +40,7 @@ class PackedEncoder(EncoderAdapter):
     def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
         return rows
 
-    def noise(self, side: int, images: int, frames: int = 0) -> Noise:
+    def noise(self, side: int, images: int, frames: int) -> Noise:
         return packed_noise(self.encoder, side, images, frames)
 
     can_repeat = True
