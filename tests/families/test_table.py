@@ -1,6 +1,7 @@
 """What the records say, against transformers, tiny models and the code that serves."""
 
 import ast
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,9 @@ def test_deepstack_needs_all_tokens_in_the_first_layers(name, layers):
 
 
 def test_language_side_of_unsupported_models():
-    text = tiny.TEXT | {"model_type": "llama"}
-    config = transformers.VipLlavaConfig(
-        vision_config=tiny.VISION | tiny.CLIP | {"image_size": tiny.SIDE}, text_config=text
-    )
-    model = transformers.VipLlavaForConditionalGeneration(config)
-    with pytest.raises(ValueError, match="'vipllava' is not supported"):
+    model = deepcopy(tiny.build("llava-clip"))
+    model.config.model_type = "mine"
+    with pytest.raises(ValueError, match="'mine' is not supported; supported are: clip"):
         ipcv.compress(model, language=ipcv.FastV(1))
 
 

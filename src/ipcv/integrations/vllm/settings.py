@@ -1,4 +1,4 @@
-"""What a server is asked to do, from the engine's `additional_config`."""
+"""Settings of a server, from the engine's `additional_config`."""
 
 from __future__ import annotations
 

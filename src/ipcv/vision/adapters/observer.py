@@ -1,4 +1,4 @@
-"""What a block of the vision encoder attends to, for methods that rank visual tokens by it."""
+"""An observer of the attention in a block of the vision encoder, to rank visual tokens by it."""
 
 from __future__ import annotations
 
