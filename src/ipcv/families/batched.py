@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from ipcv.core.config import IPCV
 from ipcv.families.images import llava_images, tiled_images
 from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
 from ipcv.language import FastV
@@ -18,6 +17,7 @@ from ipcv.vision.adapters.batched import (
 )
 from ipcv.vision.adapters.dinov3 import Dinov3Encoder
 from ipcv.vision.adapters.tiles import INTERNVL_TILES, LLAVA_TILES
+from ipcv.vision.ipcv import IPCV
 from ipcv.vision.progressive import Progressive
 
 _encoder = partial(

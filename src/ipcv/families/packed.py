@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from ipcv.core.config import IPCV
 from ipcv.families.images import packed_images
 from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
 from ipcv.language import DART
 from ipcv.vision.adapters.packed import DeepStackEncoder, PackedEncoder, WindowedEncoder
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.mixed_resolution import MixedResolution
 
 _encoder = partial(
     EncoderKind,
@@ -39,7 +40,7 @@ QWEN2_VL = _encoder(
     published=True,
     tuned={
         Size(width=128, depth=8): Tuned(
-            IPCV(0, 0.5, 0, selector="contrast", reconstruction="linear"),
+            MixedResolution(reduction_ratio=0.5),
             "benchmarks/results/suite.json",
             "contrast 0.5",
         )

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ipcv.core.arguments import Arguments
-from ipcv.core.config import IPCV
 from ipcv.language import LanguageMethod
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.adapters.tiles import Tiles
-from ipcv.vision.tokens import ProgressiveMethod
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
 
 
 class Size(NamedTuple):
@@ -24,7 +24,7 @@ class Size(NamedTuple):
 class Tuned(NamedTuple):
     """Settings, and what says how good they are: a file in the repository, a variant in it."""
 
-    vision: IPCV | ProgressiveMethod
+    vision: VisionMethod
     evidence: str
     variant: str
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ipcv.api import VisionMethod
-from ipcv.core.config import IPCV
 from ipcv.families import (
     EncoderKind,
     Size,
@@ -19,6 +17,8 @@ from ipcv.families import (
 )
 from ipcv.language.method import LanguageMethod
 from ipcv.vision.adapters.base import EncoderAdapter
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
 
 
 class Preset(NamedTuple):
