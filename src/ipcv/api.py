@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from ipcv.core.config import require_instance
 from ipcv.core.hooks import Hooked
-from ipcv.families import adapter_for
+from ipcv.families import adapter_for, find_decoder, patches_per_token
 from ipcv.language.checks import check_method
 from ipcv.language.engine import DecoderEngine
 from ipcv.language.method import LanguageMethod
-from ipcv.language.registry import find_decoder
 from ipcv.stats import Stats
 from ipcv.vision.adapters.observer import Observer
 from ipcv.vision.engine import VisionEngine
@@ -154,7 +153,7 @@ def _language_engines(
             "block has other ones by the vision side's method: use one of the two"
         )
     adapter = adapter_for(decoder.generator) if encoder is None else encoder.adapter
-    observer = Observer(adapter, decoder.calls, decoder.owner.config)
+    observer = Observer(adapter, decoder.calls, patches_per_token(decoder.owner.config))
     return [observer, DecoderEngine(decoder, method, stats.add_prefill, observer)]
 
 

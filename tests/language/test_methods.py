@@ -11,12 +11,12 @@ from torch._subclasses import FakeTensorMode
 
 import ipcv
 from ipcv.baselines import CDPruner
+from ipcv.families import find_decoder
 from ipcv.language.cache import KeyRecorder
 from ipcv.language.call import Call
 from ipcv.language.dart import least_similar
 from ipcv.language.engine import DecoderEngine
 from ipcv.language.layout import Layout
-from ipcv.language.registry import find_decoder
 from ipcv.stats import Stats
 from tests.language.test_matrix import CASES
 from tests.language.tiny import NAMES, VARIANTS, build, inputs

@@ -1,6 +1,6 @@
 """Every family in vLLM, against `ipcv.compress` on the same weights in `transformers`.
 
-That in turn is tested against plain loops in `tests/encoders`.
+That in turn is tested against plain loops in `tests/vision/adapters`.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import ipcv
+from ipcv.families import FAMILIES as ALL_FAMILIES
 from ipcv.stats import Stats
 from ipcv.vision.one_step import Engine
 from tests.vision.adapters.families import SIDE
@@ -21,7 +22,7 @@ from tests.vllm.conftest import engine, on_model
 
 SETTINGS = {"reduction_ratio": 0.65, "prune_layer": 1, "stabilization_layers": 2}
 VISION = ipcv.IPCV(**SETTINGS)
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "internvl")
+FAMILIES = [family.model_types[0] for family in ALL_FAMILIES if family.served]
 NEW_TOKENS = 6
 
 

@@ -8,9 +8,9 @@ import torch
 from transformers.cache_utils import Cache
 
 from ipcv.language.cache import SUPPORTED_LAYERS, PrunedLayer
+from ipcv.language.decoder import Decoder
 from ipcv.language.layout import Layout
 from ipcv.language.method import LanguageMethod
-from ipcv.language.registry import Decoder
 
 
 def check_method(method: LanguageMethod, decoder: Decoder) -> None:

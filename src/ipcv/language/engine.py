@@ -18,11 +18,11 @@ from ipcv.language import checks
 from ipcv.language.attention import last_token_attention
 from ipcv.language.cache import Held, KeyRecorder, is_pruned, pruned_layer
 from ipcv.language.call import Call
+from ipcv.language.decoder import Decoder
 from ipcv.language.layout import PADDING, TEXT, Layout
 from ipcv.language.masks import causal_mask, pick_mask
 from ipcv.language.method import LanguageMethod, Prompt
 from ipcv.language.prefill import Prefill
-from ipcv.language.registry import Decoder
 from ipcv.language.tokens import pick_tokens
 from ipcv.vision.adapters.observer import Observer
 

@@ -7,17 +7,18 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ipcv.families import Encoder, family_of, find_encoder
-from ipcv.language.dart import DART
-from ipcv.language.fastv import FastV
+from ipcv.families import (
+    EncoderKind,
+    Size,
+    family_of,
+    find_decoder,
+    find_encoder,
+    model_type_of,
+)
 from ipcv.language.method import LanguageMethod
-from ipcv.language.registry import MODEL_TYPES, find_decoder
 from ipcv.vision.adapters.base import EncoderAdapter
-from ipcv.vision.adapters.packed import PackedEncoder
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
-from ipcv.vision.mixed_resolution import MixedResolution
-from ipcv.vision.progressive import Progressive
 
 
 class Preset(NamedTuple):
@@ -27,37 +28,8 @@ class Preset(NamedTuple):
     language: LanguageMethod | None = None
 
 
-class Shape(NamedTuple):
-    """What tells an encoder that settings were tuned on: its class, channels and blocks."""
-
-    class_name: str
-    width: int
-    depth: int
-
-
-class Tuned(NamedTuple):
-    """Settings, and what says how good they are: a file in the repository, a variant in it."""
-
-    vision: VisionMethod
-    evidence: str
-    variant: str
-
-
-TUNED: dict[Shape, Tuned] = {
-    Shape("Dinov2Model", width=384, depth=12): Tuned(
-        Progressive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "progressive 0.65"
-    ),
-    Shape("Qwen2VisionTransformerPretrainedModel", width=128, depth=8): Tuned(
-        MixedResolution(reduction_ratio=0.5),
-        "benchmarks/results/suite.json",
-        "contrast 0.5",
-    ),
-}
-"""Per shape of encoder, what is better than the published settings on held-out images."""
-
-
 def preset(model: nn.Module | str, *, published: bool = False) -> Preset:
-    """The settings for a model: tuned ones where its encoder's shape is in `TUNED`.
+    """The settings for a model: tuned ones where its record has some for its size.
 
     Args:
         model: a model, or a `model_type` such as "qwen2_vl" for the published depth.
@@ -80,19 +52,20 @@ def preset(model: nn.Module | str, *, published: bool = False) -> Preset:
     """
     if isinstance(model, str):
         family = family_of(model)
-        language = _language(family.encoders[0]) if model in MODEL_TYPES else None
-        return Preset(family.settings, language)
-    encoder, module = find_encoder(model)
-    adapter = encoder.adapter(module)
-    tuned = None if published else TUNED.get(_shape(encoder, adapter))
-    vision = tuned.vision if tuned else scaled_vision(encoder, len(adapter.blocks))
-    return Preset(vision, _scaled_language(model, encoder))
+        decoder = family.decoder if model == family.model_types[0] else None
+        language = decoder.settings if decoder else None
+        return Preset(family.encoders[0].settings, language)
+    kind, module = find_encoder(model)
+    adapter = kind.adapter(module)
+    tuned = None if published else kind.tuned.get(_size(adapter))
+    vision = tuned.vision if tuned else scaled_vision(kind, len(adapter.blocks))
+    return Preset(vision, _scaled_language(model))
 
 
-def scaled_vision(encoder: Encoder, depth: int) -> IPCV:
-    """The settings of an encoder's entry for one of `depth` blocks."""
-    scale = depth / encoder.depth
-    published = encoder.settings
+def scaled_vision(kind: EncoderKind, depth: int) -> IPCV:
+    """The settings of an encoder's record for one of `depth` blocks."""
+    scale = depth / kind.depth
+    published = kind.settings
     return dataclasses.replace(
         published,
         prune_layer=min(depth - 1, max(2, round(published.prune_layer * scale))),
@@ -100,21 +73,16 @@ def scaled_vision(encoder: Encoder, depth: int) -> IPCV:
     )
 
 
-def _shape(encoder: Encoder, adapter: EncoderAdapter) -> Shape:
+def _size(adapter: EncoderAdapter) -> Size:
     width = adapter.norm(adapter.blocks[0]).weight.shape[0]  # type: ignore[index]
-    return Shape(encoder.class_name, int(width), len(adapter.blocks))
+    return Size(int(width), len(adapter.blocks))
 
 
-def _language(encoder: Encoder) -> LanguageMethod:
-    if issubclass(encoder.adapter, PackedEncoder):
-        return DART(prune_layer=3, reduction_ratio=0.65, normalize=False)
-    return FastV(prune_layer=3, reduction_ratio=0.65)
-
-
-def _scaled_language(model: nn.Module, encoder: Encoder) -> LanguageMethod | None:
+def _scaled_language(model: nn.Module) -> LanguageMethod | None:
+    kind = family_of(model_type_of(model)).decoder
     try:
         decoder = find_decoder(model)
     except ValueError:
         return None
     depth, first = len(decoder.layers), decoder.first_prunable
-    return _language(encoder).scaled(depth, first) if first < depth else None
+    return kind.settings.scaled(depth, first) if kind and first < depth else None

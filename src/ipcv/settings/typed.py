@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from ipcv.families import find_decoder
 from ipcv.language import LanguageMethod
-from ipcv.language.registry import find_decoder
 from ipcv.settings.methods import METHODS
 from ipcv.settings.presets import Preset, preset
 from ipcv.vision.ipcv import IPCV

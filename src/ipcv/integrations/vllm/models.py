@@ -1,4 +1,8 @@
-"""vLLM's models with a compressed vision encoder. Where IPCV is off they are vLLM's own."""
+"""vLLM's models with a compressed vision encoder. Where IPCV is off they are vLLM's own.
+
+A class has the name of the architecture that it serves, without `ForConditionalGeneration` or
+`Model`.
+"""
 
 from __future__ import annotations
 

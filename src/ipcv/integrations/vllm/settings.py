@@ -1,4 +1,4 @@
-"""What a server is asked to do, from the engine's `additional_config`."""
+"""Settings of a server, from the engine's `additional_config`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from ipcv.families import (
-    INTERNVL,
-    QWEN2_5_VL,
-    QWEN2_VL,
-    QWEN3_VL,
-    QWEN3_VL_MOE,
-    Encoder,
-)
+from ipcv.families import FAMILIES, Family
 from ipcv.settings.files import load
 from ipcv.settings.presets import scaled_vision
 from ipcv.vision.ipcv import IPCV
@@ -23,15 +16,10 @@ KEY = "ipcv"
 
 Attention = Literal["auto", "sdpa", "flash", "full"]
 
-ENCODERS: dict[str, Encoder] = {
-    "qwen2_vl": QWEN2_VL,
-    "qwen2_5_vl": QWEN2_5_VL,
-    "qwen3_vl": QWEN3_VL,
-    "qwen3_vl_moe": QWEN3_VL_MOE,
-    "internvl": INTERNVL,
-    "internvl_chat": INTERNVL,
+SERVED: dict[str, Family] = {
+    model_type: family for family in FAMILIES for model_type in family.served
 }
-"""Model types that can be served, and whose preset they get."""
+"""Model types that can be served, and the family of each."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +48,15 @@ class Settings:
         Raises:
             ValueError: the model cannot be compressed, or a setting is wrong.
         """
-        encoder = ENCODERS.get(hf_config.model_type)
-        if encoder is None:
+        family = SERVED.get(hf_config.model_type)
+        if family is None:
             raise ValueError(
                 f"ipcv cannot compress a {hf_config.model_type} in vLLM; it can: "
-                + ", ".join(ENCODERS)
+                + ", ".join(SERVED)
             )
         changes, attention = split(given)
         depth = _depth(hf_config)
-        vision = IPCV.from_dict(scaled_vision(encoder, depth).to_dict() | changes)
+        vision = IPCV.from_dict(scaled_vision(family.encoders[0], depth).to_dict() | changes)
         if vision.scope != "item":
             raise ValueError(
                 'ipcv scope must be "item" in a server: no answer may depend on other requests'

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ipcv.core.arguments import Arguments
+from ipcv.vision.adapters.noise import Noise
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
@@ -114,6 +115,13 @@ class EncoderAdapter(ABC):
         Both are in the encoder's own shape; `arguments` are the block's, for all rows. With
         `attends_kept`, no keys mean that kept rows attend each other.
         """
+
+    @abstractmethod
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        """Random pixels of square images, or with `frames` of one video, of about `side` pixels."""
+
+    can_repeat = False
+    """Whether copies of an image give the `pooler_output` of one, repeated, and nothing besides."""
 
     attends_kept = False
     """Whether `attend` also serves the blocks where kept rows attend each other."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
 from ipcv.vision.adapters.base import TokenAdapter, configured_attention
+from ipcv.vision.adapters.noise import Noise, tiled_noise
 from ipcv.vision.adapters.segments import Segments, attend_segments, padded_places
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
@@ -98,6 +99,9 @@ class BatchedEncoder(TokenAdapter):
             num_rows = len(selection.counts) * max(selection.counts)
             kept = kept.new_zeros(num_rows, *kept.shape[1:]).index_copy_(0, places, kept)
         return self.like(kept, hidden_states)
+
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        return tiled_noise(self.encoder, side, images, frames)
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         mask = arguments.get("attention_mask")

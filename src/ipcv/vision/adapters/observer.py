@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import isqrt
 from typing import Any, NamedTuple
@@ -17,19 +17,6 @@ from ipcv.vision.adapters.attention import attention_of_first, attention_receive
 from ipcv.vision.adapters.base import TokenAdapter, scaling
 from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.layout import Layout
-
-PATCHES_PER_TOKEN: dict[str, Callable[[Any], int]] = {
-    "qwen2_vl": lambda config: config.vision_config.spatial_merge_size**2,
-    "qwen2_5_vl": lambda config: config.vision_config.spatial_merge_size**2,
-    "internvl": lambda config: round(1 / config.downsample_ratio) ** 2,
-    "llava": lambda config: 1,
-    "gemma3": lambda config: (
-        (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-        // config.mm_tokens_per_image
-    ),
-    "paligemma": lambda config: 1,
-}
-"""By `model_type`, how many patches, which form a square, make up a visual token."""
 
 
 class Observed(NamedTuple):
@@ -54,24 +41,21 @@ class Observer(Hooked[Any]):
     Args:
         adapter: the vision encoder; the same object that compresses it, where something does.
         owners: methods of the models around it, during which what is observed is remembered.
-        config: of the multimodal model.
+        patches_per_token: how many patches, which form a square, make up a visual token.
 
     Raises:
-        ValueError: it is not known which patches make up a visual token, or the encoder has only
-            one block.
+        ValueError: the encoder has only one block.
     """
 
     def __init__(
-        self, adapter: TokenAdapter, owners: Sequence[tuple[nn.Module, str]], config: Any
+        self,
+        adapter: TokenAdapter,
+        owners: Sequence[tuple[nn.Module, str]],
+        patches_per_token: int,
     ) -> None:
         super().__init__()
-        if config.model_type not in PATCHES_PER_TOKEN:
-            raise ValueError(
-                f"which patches make up a visual token is not known for {config.model_type!r}; it "
-                f"is for {', '.join(PATCHES_PER_TOKEN)}"
-            )
         self.adapter, self._owners = adapter, owners
-        self._patches_per_token = PATCHES_PER_TOKEN[config.model_type](config)
+        self._patches_per_token = patches_per_token
         self._index = len(adapter.blocks) - 2
         if self._index < 0:
             raise ValueError("the encoder has no second-to-last block whose attention could count")

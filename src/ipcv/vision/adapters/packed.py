@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
 from ipcv.vision.adapters.base import TokenAdapter, is_plain_linear
+from ipcv.vision.adapters.noise import Noise, packed_noise
 from ipcv.vision.adapters.segments import Segments, attend_segments
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
@@ -39,6 +40,11 @@ class PackedEncoder(TokenAdapter):
 
     def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
         return rows
+
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        return packed_noise(self.encoder, side, images, frames)
+
+    can_repeat = True
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         """`max_seqlen` stays, as an upper bound."""
@@ -124,6 +130,7 @@ class PackedEncoder(TokenAdapter):
 class WindowedEncoder(PackedEncoder):
     """Qwen2.5-VL: rows are sorted by window inside each image."""
 
+    can_repeat = False
     obstacle = "its blocks attend within windows"
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
@@ -134,6 +141,8 @@ class WindowedEncoder(PackedEncoder):
 
 class DeepStackEncoder(PackedEncoder):
     """Qwen3-VL: mergers read the output of some blocks on the way."""
+
+    can_repeat = False
 
     def full_length_outputs(self, arguments: Arguments) -> set[int]:
         tapped: Any = self.encoder.deepstack_visual_indexes
