@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 import ipcv
-from ipcv.bench.plots import INK, MUTED, draw_curves, method_of, pyplot
+from ipcv.bench.plots import INK, MUTED, draw_curves, pyplot
+from ipcv.bench.variants import method_of
 from ipcv.inputs.loading import load
 from ipcv.inputs.overlay import draw_overlay
 from ipcv.inputs.prompt import EXAMPLE_QUESTION, Media, build_inputs

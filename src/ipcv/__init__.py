@@ -4,8 +4,7 @@ from ipcv import baselines
 from ipcv.api import CompressionHandle, compress
 from ipcv.core.config import IPCV
 from ipcv.language import DART, FastV, RandomDrop, V2Drop
-from ipcv.settings.files import load, save
-from ipcv.settings.presets import Preset, preset
+from ipcv.settings.presets import Preset, load, preset, save
 from ipcv.vision.progressive import Progressive
 
 __version__ = "0.1.0"

@@ -15,7 +15,7 @@ from ipcv.language.cache import KeyRecorder
 from ipcv.language.call import Call
 from ipcv.language.dart import least_similar
 from ipcv.language.engine import DecoderEngine
-from ipcv.language.layout import Layout
+from ipcv.language.layout import PromptLayout
 from ipcv.language.registry import find_decoder
 from ipcv.stats import Stats
 from tests.language.test_matrix import CASES
@@ -155,7 +155,7 @@ def test_layers_on_several_devices(method):
     decoder = find_decoder(model)
     add_hook_to_module(decoder.norm, AlignDevicesHook(execution_device="cpu"))
     width, head_dim = decoder.config.hidden_size, decoder.layers[0].self_attn.head_dim
-    layout = Layout.of(torch.tensor([[0, 1, 1, 1, 1, 0, 0], [-1, 0, 1, 1, 1, 1, 0]]))
+    layout = PromptLayout.of(torch.tensor([[0, 1, 1, 1, 1, 0, 0], [-1, 0, 1, 1, 1, 1, 0]]))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         states = torch.empty(2, 7, width, device="lazy")
         call = Call(7, layout=layout, recorder=KeyRecorder(None))

@@ -1,4 +1,4 @@
-"""What a search tries: methods by name, and random settings."""
+"""Candidates of a search: methods by name, and random settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from ipcv.bench.variants import VISION_METHODS
 from ipcv.core.config import IPCV
 from ipcv.families import adapter_for
 from ipcv.vision.progressive import Progressive
-from ipcv.vision.reconstruction import RECONSTRUCTORS
-from ipcv.vision.selectors import COMPARING, SELECTORS
+from ipcv.vision.selectors import COMPARING
 
 PUBLISHED = "published"
 NEIGHBORS = (1, 3, 5, 10, 20)
+RULES = {"selector": ("difference", "norm"), "reconstruction": ("mean", "linear")}
+"""Those that are worth a trial; the others are controls."""
+
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -102,8 +104,7 @@ class Space:
             "prune_layer": range(self.depth),
             "stabilization_layers": range(self.depth),
             "num_neighbors": NEIGHBORS,
-            "selector": [*SELECTORS],
-            "reconstruction": [*RECONSTRUCTORS],
+            **RULES,
             "smooth_share": SHARES,
         }
         return {name: values[name] for name in inspect.signature(kind).parameters if name in values}

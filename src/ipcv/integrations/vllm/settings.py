@@ -1,4 +1,4 @@
-"""What a server is asked to do, from the engine's `additional_config`."""
+"""Settings of a server, from the engine's `additional_config`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ipcv.families import (
     QWEN3_VL_MOE,
     Encoder,
 )
-from ipcv.settings.files import load
 from ipcv.settings.presets import scaled_vision
+from ipcv.settings.typed import Given
 
 KEY = "ipcv"
 """The key of `additional_config` that holds our settings."""
@@ -67,9 +67,9 @@ class Settings:
                 f"ipcv cannot compress a {hf_config.model_type} in vLLM; it can: "
                 + ", ".join(ENCODERS)
             )
-        changes, attention = split(given)
+        typed, attention = split(given)
         depth = _depth(hf_config)
-        vision = IPCV.from_dict(scaled_vision(encoder, depth).to_dict() | changes)
+        vision = _served(typed, scaled_vision(encoder, depth))
         if vision.scope != "item":
             raise ValueError(
                 'ipcv scope must be "item" in a server: no answer may depend on other requests'
@@ -78,10 +78,13 @@ class Settings:
         return cls(vision, attention)
 
 
-def split(given: object) -> tuple[dict[str, Any], Attention]:
-    """Settings of `ipcv.IPCV`, checked one by one, and the attention. Raises `ValueError`.
+def split(given: object) -> tuple[Given, Attention]:
+    """What was asked for, checked as far as no model is needed, and the attention.
 
-    "settings" names a file of `ipcv tune`; what is given besides goes before it.
+    "settings" names a file of `ipcv tune` and "method" a method; all else are settings of it.
+
+    Raises:
+        ValueError: one of them is wrong.
     """
     if not isinstance(given, Mapping):
         raise ValueError(f"ipcv settings must be a JSON object, got {given!r}")
@@ -90,19 +93,18 @@ def split(given: object) -> tuple[dict[str, Any], Attention]:
     if attention not in get_args(Attention):
         names = ", ".join(get_args(Attention))
         raise ValueError(f"ipcv attention must be one of {names}, got {attention!r}")
-    if (path := changes.pop("settings", None)) is not None:
-        changes = _from_file(path) | changes
-    IPCV.from_dict(changes)
-    return changes, attention
+    method, file = changes.pop("method", None), changes.pop("settings", None)
+    typed = Given(method, changes, file=file)
+    _served(typed, IPCV())
+    return typed, attention
 
 
-def _from_file(path: object) -> dict[str, Any]:
-    if not isinstance(path, str):
-        raise ValueError(f"ipcv settings must name a file, got {path!r}")
-    vision = load(path).vision
+def _served(typed: Given, published: IPCV) -> IPCV:
+    """The method, where the model's preset is this one. Raises `ValueError` for one not served."""
+    vision = typed.vision_for(published)
     if not isinstance(vision, IPCV):
-        raise ValueError(f"a server compresses by IPCV, and {path} holds {type(vision).__name__}")
-    return vision.to_dict()
+        raise ValueError(f"a server compresses by IPCV, not by {type(vision).__name__}")
+    return vision
 
 
 def _depth(hf_config: Any) -> int:
