@@ -75,9 +75,17 @@ def test_the_best_that_was_tried_is_found():
     assert candidate.at(ratio).reduction_ratio == 0.25
     assert tuned(Fewest())[0].name == candidate.name
     assert set(goal.seen[0]) < tried
-    # Half are variations of good ones, which prune as late as allowed more often than random ones.
-    late = ["prune_layer=6 " in name for name in goal.seen[1]]
-    assert sum(late[31:]) > 1.5 * sum(late[:31])
+
+
+def test_half_are_variations_of_good_ones():
+    """Which prune as late as allowed more often than random ones."""
+    first = second = 0
+    for seed in range(8):
+        goal = Fewest()
+        tuned(goal, seed=seed)
+        late = ["prune_layer=6 " in name for name in goal.seen[1]]
+        first, second = first + sum(late[:31]), second + sum(late[31:])
+    assert second > 1.5 * first
 
 
 def test_nothing_reaches_the_goal():
