@@ -50,7 +50,7 @@ def test_the_preset_alone(vllm: list[list[str]]) -> None:
         (["--set", "prune_layer=0"], "prune_layer must be an integer of at least 1, got 0"),
         (["--attention", "fast"], "attention must be one of auto, sdpa, flash, full, got 'fast'"),
         (["--set", "selector=best"], "selector must be one of"),
-        (["--method", "progressive"], "compresses by IPCV, not by Progressive"),
+        (["--method", "progressive"], "by IPCV or MixedResolution, not by Progressive"),
         (["--method", "best"], "unknown method 'best': use one of ipcv"),
         (["--", "--additional-config={}"], "ipcv serve makes --additional-config itself"),
     ],

@@ -13,14 +13,17 @@ from typing import Any
 
 from torch import nn
 
-from ipcv.api import CompressionHandle, VisionMethod, compress
+from ipcv.api import CompressionHandle, compress
 from ipcv.baselines import Downsample, ToMe
-from ipcv.core.config import IPCV, require_fraction, require_name
+from ipcv.core.config import require_fraction, require_name
 from ipcv.families import find_encoder
 from ipcv.language import LanguageMethod, V2Drop
 from ipcv.settings.methods import LANGUAGE
 from ipcv.settings.presets import Preset, preset
 from ipcv.settings.typed import Given
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
 Maker = Callable[[nn.Module, float], "Variant"]
@@ -75,9 +78,8 @@ def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
     return Variant(ToMe(ratio / len(encoder.adapter(module).blocks), schedule))  # type: ignore[arg-type]
 
 
-def _contrast(model: nn.Module, ratio: float) -> Variant:
-    """Before all blocks."""
-    return Variant(IPCV(0, ratio, 0, selector="contrast", reconstruction="linear"))
+def _mixed_resolution(model: nn.Module, ratio: float) -> Variant:
+    return Variant(MixedResolution(ratio))
 
 
 def _progressive(model: nn.Module, ratio: float) -> Variant:
@@ -101,7 +103,7 @@ def _language(name: str, model: nn.Module, ratio: float) -> Variant:
 VISION_METHODS: dict[str, Maker] = {
     "ipcv": _preset,
     "published": _published,
-    "contrast": _contrast,
+    "mixed-resolution": _mixed_resolution,
     "progressive": _progressive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),

@@ -11,11 +11,11 @@ from typer import Option
 
 from ipcv.bench.variants import ABLATIONS, check_methods, check_ratios
 from ipcv.cli.options import DeviceOption, RatiosOption
-from ipcv.core.config import IPCV
 from ipcv.core.output import check_writable
 from ipcv.inputs.media import load_image
+from ipcv.vision.one_step import OneStepMethod
 
-INSPECTED = ("ipcv", "published", "contrast", *ABLATIONS)
+INSPECTED = ("ipcv", "published", "mixed-resolution", *ABLATIONS)
 """Methods that prune once, whose kept patches can be shown."""
 
 
@@ -49,7 +49,8 @@ def inspect(
     loaded, processor = load(model or str(TINY), device=device, encoder_alone=True)
     variants = make_variants(loaded, methods, ratios)
     del variants[UNCOMPRESSED]
-    settings = {name: v.vision for name, v in variants.items() if isinstance(v.vision, IPCV)}
+    visions = {name: variant.vision for name, variant in variants.items()}
+    settings = {name: v for name, v in visions.items() if isinstance(v, OneStepMethod)}
     if not settings:
         raise ValueError(f"{method} keeps no patches as they are: there is nothing to inspect")
     observe = observer(loaded, processor, new_tokens=1, side=size)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ipcv.api import VisionMethod
 from ipcv.baselines import CDPruner, ToMe, VisionZip
-from ipcv.core.config import IPCV, Config
+from ipcv.core.config import Config
 from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
-VISION: dict[str, type[VisionMethod]] = {"ipcv": IPCV, "progressive": Progressive, "tome": ToMe}
+VISION: dict[str, type[VisionMethod]] = {
+    "ipcv": IPCV,
+    "mixed-resolution": MixedResolution,
+    "progressive": Progressive,
+    "tome": ToMe,
+}
 LANGUAGE: dict[str, type[LanguageMethod]] = {
     "dart": DART,
     "fastv": FastV,

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple, Self
 
 from torch import nn
 
-from ipcv.api import VisionMethod
-from ipcv.core.config import IPCV
 from ipcv.core.output import check_writable, write_json
 from ipcv.families import Encoder, family_of, find_encoder
 from ipcv.language.dart import DART
@@ -21,6 +19,9 @@ from ipcv.language.registry import MODEL_TYPES, find_decoder
 from ipcv.settings.methods import LANGUAGE, VISION, from_named, named
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.adapters.packed import PackedEncoder
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
 EVIDENCE = "evidence"
@@ -110,7 +111,7 @@ TUNED: dict[Shape, Tuned] = {
         Progressive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "progressive 0.65"
     ),
     Shape("Qwen2VisionTransformerPretrainedModel", width=128, depth=8): Tuned(
-        IPCV(0, 0.5, 0, selector="contrast", reconstruction="linear"),
+        MixedResolution(reduction_ratio=0.5),
         "benchmarks/results/suite.json",
         "contrast 0.5",
     ),

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import nn
 
-from ipcv.api import VisionMethod
 from ipcv.language import LanguageMethod
 from ipcv.language.registry import find_decoder
 from ipcv.settings.methods import LANGUAGE, VISION, M, make, method_class
 from ipcv.settings.presets import Preset, preset
+from ipcv.vision.method import VisionMethod
 
 NONE = "none"
 

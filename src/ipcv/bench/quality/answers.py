@@ -14,7 +14,7 @@ from ipcv.bench.generation import generate
 from ipcv.bench.variants import Variant
 from ipcv.core.arguments import Arguments
 from ipcv.families import adapter_for
-from ipcv.stats import VisionCall
+from ipcv.vision.records import EncoderCall
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Answer:
     answer: str
     new_tokens: int
     visual_tokens: Tensor
-    calls: list[VisionCall]
+    calls: list[EncoderCall]
     logits: Tensor
     encoder_ms: float
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ipcv.api import VisionMethod, compress
+from ipcv.api import compress
 from ipcv.bench.variants import VISION_METHODS
-from ipcv.core.config import IPCV
 from ipcv.families import adapter_for
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
 from ipcv.vision.progressive import Progressive
 from ipcv.vision.selectors import COMPARING
 
@@ -86,7 +87,7 @@ class Space:
     def of(cls, model: nn.Module) -> Space:
         """For the vision encoder of `model`."""
         works = _works(model, Progressive())
-        return cls(len(adapter_for(model).blocks), cls.kinds if works else (IPCV,))
+        return cls(len(adapter_for(model).blocks), cls.kinds if works else cls.kinds[:1])
 
     def draw(self, rng: Random) -> VisionMethod:
         """Random settings."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from ipcv.api import check_vision
-from ipcv.core.config import IPCV
 from ipcv.families import (
     INTERNVL,
     QWEN2_5_VL,
@@ -18,6 +16,8 @@ from ipcv.families import (
 )
 from ipcv.settings.presets import scaled_vision
 from ipcv.settings.typed import Given
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.one_step import OneStepMethod
 
 KEY = "ipcv"
 """The key of `additional_config` that holds our settings."""
@@ -40,14 +40,14 @@ class Settings:
     """Effective settings of a server.
 
     Attributes:
-        vision: as for `ipcv.compress`; `scope` is always "item".
+        vision: as for `ipcv.compress`; a `scope` is always "item".
         attention: how kept patches ask all patches while these still serve as keys and values.
             "sdpa": segment by segment; "flash": flash attention with separate lengths of queries
             and keys; "full": the engine's own attention on all patches, of which the kept are
             used; "auto": whichever fits the attention backend of the engine's encoder.
     """
 
-    vision: IPCV
+    vision: OneStepMethod
     attention: Attention = "auto"
 
     @classmethod
@@ -70,11 +70,11 @@ class Settings:
         typed, attention = split(given)
         depth = _depth(hf_config)
         vision = _served(typed, scaled_vision(encoder, depth))
-        if vision.scope != "item":
+        if isinstance(vision, IPCV) and vision.scope != "item":
             raise ValueError(
                 'ipcv scope must be "item" in a server: no answer may depend on other requests'
             )
-        check_vision(vision, depth)
+        vision.check(depth)
         return cls(vision, attention)
 
 
@@ -99,11 +99,13 @@ def split(given: object) -> tuple[Given, Attention]:
     return typed, attention
 
 
-def _served(typed: Given, published: IPCV) -> IPCV:
+def _served(typed: Given, published: IPCV) -> OneStepMethod:
     """The method, where the model's preset is this one. Raises `ValueError` for one not served."""
     vision = typed.vision_for(published)
-    if not isinstance(vision, IPCV):
-        raise ValueError(f"a server compresses by IPCV, not by {type(vision).__name__}")
+    if not isinstance(vision, OneStepMethod):
+        raise ValueError(
+            f"a server prunes once, by IPCV or MixedResolution, not by {type(vision).__name__}"
+        )
     return vision
 
 
