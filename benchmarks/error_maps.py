@@ -21,7 +21,7 @@ PICTURE = Path(__file__).parent / "results" / "error-maps.png"
 SHOWN = (
     ("published", 0.65),
     ("tome-decreasing", 0.8),
-    ("contrast", 0.5),
+    ("mixed-resolution", 0.5),
     ("progressive", 0.65),
     ("downsample", 0.5),
 )

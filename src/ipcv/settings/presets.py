@@ -113,7 +113,7 @@ TUNED: dict[Shape, Tuned] = {
     Shape("Qwen2VisionTransformerPretrainedModel", width=128, depth=8): Tuned(
         MixedResolution(reduction_ratio=0.5),
         "benchmarks/results/suite.json",
-        "contrast 0.5",
+        "mixed-resolution 0.5",
     ),
 }
 """Per shape of encoder, what is better than the published settings on held-out images."""
