@@ -1,4 +1,4 @@
-"""Make torchvision importable beside a CPU build of torch, in the environment that runs this.
+"""torchvision made importable beside a CPU build of torch, in the environment that runs this.
 
     python .ci/torchvision_on_cpu.py
 

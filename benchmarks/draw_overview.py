@@ -1,4 +1,4 @@
-"""Draw the README's picture: what IPCV keeps of the example, and accuracy against encoder time."""
+"""The README's picture: what IPCV keeps of the example, and accuracy against encoder time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw what information is lost where: errors per patch, by method, of one crop of every kind.
+"""Maps of the information lost: errors per patch, by method, of one crop of every kind.
 
 python benchmarks/error_maps.py facebook/dinov2-small photos/evaluation
 """

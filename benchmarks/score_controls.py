@@ -1,4 +1,4 @@
-"""Does the embedded model look? Score it on the wrong image, and what it could guess.
+"""Controls of the embedded model: scores on the wrong image, and what it could guess.
 
     python benchmarks/score_controls.py --questions 1000
 

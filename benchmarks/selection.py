@@ -1,4 +1,4 @@
-"""Screen ways to keep patches and to rebuild the others, at equal FLOPs, for ``selection.md``.
+"""A screening of ways to keep patches and rebuild the others, at equal FLOPs, for ``selection.md``.
 
     pip install "ipcv[eval]" scikit-learn
     python benchmarks/photos.py photos

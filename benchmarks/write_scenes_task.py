@@ -1,4 +1,4 @@
-"""Write the built-in suite's questions as a task of lmms-eval: a YAML file and its data.
+"""The built-in suite's questions as a task of lmms-eval: a YAML file and its data.
 
     python benchmarks/write_scenes_task.py FOLDER --questions 60
     lmms-eval --model ipcv --model_args pretrained=src/ipcv/models/tiny --tasks FOLDER/scenes.yaml

@@ -1,4 +1,4 @@
-"""Write the measured tables into ``selection.md``.
+"""The measured tables of ``selection.md``.
 
 python benchmarks/write_selection.py
 """

@@ -1,4 +1,4 @@
-"""Write the measured tables into the Markdown files, from ``benchmarks/results``.
+"""The measured tables of the Markdown files, from ``benchmarks/results``.
 
 python benchmarks/write_tables.py
 """

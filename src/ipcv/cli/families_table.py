@@ -1,4 +1,4 @@
-"""What is supported, as a table: one source for `ipcv models` and the README."""
+"""The table of supported models: one source for `ipcv models` and the README."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `ipcv run` prints."""
+"""The report that `ipcv run` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine knows while a multimodal model runs."""
+"""The state of one call of a multimodal model."""
 
 from __future__ import annotations
 

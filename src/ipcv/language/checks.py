@@ -1,4 +1,4 @@
-"""What cannot be right with pruned prompts, refused before it is computed."""
+"""Refusals: what cannot be right with pruned prompts, before it is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any method on any language model, by hooks: prune before a layer, mask, cache, restore."""
+"""The engine for any method on any language model: prune before a layer, mask, cache, restore."""
 
 from __future__ import annotations
 

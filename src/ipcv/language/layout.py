@@ -1,4 +1,4 @@
-"""Which tokens of a prefill belong to images, as host integers, before and after pruning."""
+"""The places of image tokens in a prefill, as host integers, before and after pruning."""
 
 from __future__ import annotations
 

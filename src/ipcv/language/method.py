@@ -1,4 +1,4 @@
-"""What a method of dropping image tokens is, and what it gets to see."""
+"""The base of methods that drop image tokens, and the prefill that they get to see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which language models can be pruned, and where their parts are."""
+"""The language models that can be pruned, and their parts."""
 
 from __future__ import annotations
 

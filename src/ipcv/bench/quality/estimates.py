@@ -1,4 +1,4 @@
-"""From records to numbers: quality per variant, and per method at equal measured time."""
+"""Numbers from records: quality per variant, and per method at equal measured time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tuning found, for people, for the file of settings and for a picture."""
+"""The outcome of tuning, for people, for the file of settings and for a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images settings are searched on, and on which others they are judged."""
+"""The split of a folder into images to search on and others to judge by."""
 
 from __future__ import annotations
 

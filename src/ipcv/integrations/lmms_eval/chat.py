@@ -1,4 +1,4 @@
-"""From lmms-eval's messages and generation settings to those of `transformers`, and back."""
+"""Conversations: lmms-eval's messages and generation settings as `transformers` takes them."""
 
 from __future__ import annotations
 
