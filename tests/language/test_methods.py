@@ -12,7 +12,7 @@ from torch._subclasses import FakeTensorMode
 import ipcv
 from ipcv.baselines import CDPruner
 from ipcv.language.cache import KeyRecorder
-from ipcv.language.call import Call
+from ipcv.language.call import ModelCall
 from ipcv.language.dart import least_similar
 from ipcv.language.engine import DecoderEngine
 from ipcv.language.layout import PromptLayout
@@ -158,7 +158,7 @@ def test_layers_on_several_devices(method):
     layout = PromptLayout.of(torch.tensor([[0, 1, 1, 1, 1, 0, 0], [-1, 0, 1, 1, 1, 1, 0]]))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         states = torch.empty(2, 7, width, device="lazy")
-        call = Call(7, layout=layout, recorder=KeyRecorder(None))
+        call = ModelCall(7, layout=layout, recorder=KeyRecorder(None))
         call.recorder.keys = torch.empty(2, decoder.config.num_key_value_heads, 7, head_dim)
         rotary = torch.empty(2, 7, head_dim, device="lazy")
         call.previous = {"hidden_states": states.cpu(), "position_embeddings": (rotary, rotary)}
