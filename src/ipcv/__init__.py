@@ -3,8 +3,7 @@
 from ipcv import baselines
 from ipcv.api import CompressionHandle, compress, remove
 from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
-from ipcv.settings.files import load, save
-from ipcv.settings.presets import Preset, preset
+from ipcv.settings.presets import Preset, load, preset, save
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.mixed_resolution import MixedResolution

@@ -1,4 +1,4 @@
-"""Rivals of IPCV under the same interface.
+"""The rivals of IPCV, under the same interface.
 
 `ipcv.compress(model, vision=ipcv.baselines.ToMe())` for what works inside the vision encoder;
 `ipcv.compress(model, language=ipcv.baselines.VisionZip())` for what works at its output;

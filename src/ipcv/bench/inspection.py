@@ -1,4 +1,4 @@
-"""Look inside one image: what is kept, what rebuilds the rest, and where that goes wrong."""
+"""One image under a magnifier: kept patches, what rebuilds the rest, and the errors left."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ QWEN2_VL = _encoder(
         Size(width=128, depth=8): Tuned(
             MixedResolution(reduction_ratio=0.5),
             "benchmarks/results/suite.json",
-            "contrast 0.5",
+            "mixed-resolution 0.5",
         )
     },
 )

@@ -1,4 +1,4 @@
-"""Any method on any language model, by hooks: prune before a layer, mask, cache, restore."""
+"""The engine for any method on any language model: prune before a layer, mask, cache, restore."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ipcv.core.hooks import Hooked, states_of, with_states
 from ipcv.language import checks
 from ipcv.language.attention import last_token_attention
 from ipcv.language.cache import Held, KeyRecorder, is_pruned, pruned_layer
-from ipcv.language.call import Call
+from ipcv.language.call import ModelCall
 from ipcv.language.decoder import Decoder
-from ipcv.language.layout import PADDING, TEXT, Layout
+from ipcv.language.layout import PADDING, TEXT, PromptLayout
 from ipcv.language.masks import causal_mask, pick_mask
 from ipcv.language.method import LanguageMethod, Prompt
 from ipcv.language.prefill import Prefill
@@ -27,7 +27,7 @@ from ipcv.language.tokens import pick_tokens
 from ipcv.vision.adapters.observer import Observer
 
 
-class DecoderEngine(Hooked[Call]):
+class DecoderEngine(Hooked[ModelCall]):
     """Drops image tokens in one language model. State is per call and per thread.
 
     Layers below the first pruning one are left alone. Those from it on carry the tokens that are
@@ -105,7 +105,7 @@ class DecoderEngine(Hooked[Call]):
         tokens = arguments.get("input_ids")
         if tokens is None:
             tokens = arguments["inputs_embeds"]
-        call = Call(length=tokens.shape[1])
+        call = ModelCall(length=tokens.shape[1])
         if (cache := arguments.get("past_key_values")) is not None:
             call.past = cache.get_seq_length()
         if call.length > 1:
@@ -113,7 +113,7 @@ class DecoderEngine(Hooked[Call]):
         with self._running(call):
             yield
 
-    def _find_images(self, call: Call, input_ids: Tensor, arguments: Arguments) -> None:
+    def _find_images(self, call: ModelCall, input_ids: Tensor, arguments: Arguments) -> None:
         """Waits for the device once: the shapes behind the pruning depend on the images."""
         kinds = torch.full_like(input_ids, TEXT)
         for number, visual_id in enumerate(self.decoder.visual_ids, start=1):
@@ -123,7 +123,7 @@ class DecoderEngine(Hooked[Call]):
             kinds = kinds.masked_fill(mask[:, -call.length :] == 0, PADDING)
         on_host = kinds.cpu()
         share = self.decoder.tokens_per_image(arguments, int((on_host > 0).sum()))
-        layout = Layout.of(on_host, getattr(self._local, "drafts", 0), share)
+        layout = PromptLayout.of(on_host, getattr(self._local, "drafts", 0), share)
         if not layout.runs:
             return
         checks.check_images(layout)
@@ -153,7 +153,7 @@ class DecoderEngine(Hooked[Call]):
         hidden_states = arguments["hidden_states"]
         return (hidden_states,), {k: v for k, v in arguments.items() if k != "hidden_states"}
 
-    def _prune(self, call: Call, index: int, arguments: Arguments) -> Arguments:
+    def _prune(self, call: ModelCall, index: int, arguments: Arguments) -> Arguments:
         """Choose the image tokens that go on, and drop the others."""
         layout, hidden_states = call.layout, arguments["hidden_states"]
         if layout is None or call.kinds is None:
@@ -180,7 +180,9 @@ class DecoderEngine(Hooked[Call]):
         call.layout, call.stages[index] = layout, (layout, call.columns)
         return arguments | {"hidden_states": pick_tokens(self.method.merge(prompt, scores), order)}
 
-    def _prompt(self, call: Call, index: int, hidden_states: Tensor, is_text: Tensor) -> Prompt:
+    def _prompt(
+        self, call: ModelCall, index: int, hidden_states: Tensor, is_text: Tensor
+    ) -> Prompt:
         assert call.layout is not None
         before = call.previous.get("hidden_states")
         return Prompt(
@@ -197,7 +199,7 @@ class DecoderEngine(Hooked[Call]):
             observed=None if self.observer is None else self.observer.observed,
         )
 
-    def _follow(self, call: Call, index: int, arguments: Arguments) -> Arguments:
+    def _follow(self, call: ModelCall, index: int, arguments: Arguments) -> Arguments:
         """The layer's arguments for the tokens that it carries, and what its cache then holds."""
         cache = arguments.get("past_key_values")
         if call.columns is None and not is_pruned(cache, index):
@@ -229,7 +231,7 @@ class DecoderEngine(Hooked[Call]):
             arguments["position_ids"] = None
         return arguments
 
-    def _hold(self, call: Call, before: Held) -> Held:
+    def _hold(self, call: ModelCall, before: Held) -> Held:
         """What a cache layer holds after this call."""
         if call.columns is None:
             return Held(before.picked, before.recent + call.length, before.is_ragged)
@@ -241,7 +243,7 @@ class DecoderEngine(Hooked[Call]):
         return Held(picked, tail, before.is_ragged or call.layout.is_ragged)
 
     def _mask(
-        self, call: Call, mask: Tensor | None, held: Held, hidden_states: Tensor
+        self, call: ModelCall, mask: Tensor | None, held: Held, hidden_states: Tensor
     ) -> Tensor | None:
         """The mask for the tokens carried, from the one for all tokens."""
         if mask is None and not held.is_ragged:
@@ -269,7 +271,7 @@ class DecoderEngine(Hooked[Call]):
             return None
         return with_states(output, call.restored(states))
 
-    def _prefill(self, call: Call, dtype: torch.dtype) -> Prefill:
+    def _prefill(self, call: ModelCall, dtype: torch.dtype) -> Prefill:
         depth = len(self.layers)
         stages = [max(s for s in call.stages if s <= index) for index in range(depth)]
         layouts, columns = zip(*(call.stages[stage] for stage in stages), strict=True)

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ipcv.language.layout import Layout as PromptLayout
+from ipcv.language.layout import PromptLayout
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
-"""Settings per model family."""
+"""Settings of both sides of a model: the defaults for it, and a file that holds some."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 from torch import nn
 
+from ipcv.core.output import check_writable, write_json
 from ipcv.families import (
     EncoderKind,
     Size,
@@ -16,9 +20,13 @@ from ipcv.families import (
     model_type_of,
 )
 from ipcv.language.method import LanguageMethod
+from ipcv.settings.methods import LANGUAGE, VISION, from_named, named
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
+
+EVIDENCE = "evidence"
+"""The key of a file that is for people."""
 
 
 class Preset(NamedTuple):
@@ -26,6 +34,61 @@ class Preset(NamedTuple):
 
     vision: VisionMethod
     language: LanguageMethod | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What a file holds: `ipcv.compress(model, *ipcv.load(path))`.
+
+        The file is an object with `vision`, an object with the name of the `method` and its
+        settings; `language`, likewise or null; and `evidence`, which is not read.
+
+        Raises:
+            ValueError: no such file, no JSON, an unknown method or setting, or one out of range.
+        """
+        try:
+            return cls._parse(json.loads(Path(path).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ValueError(f"settings {path} cannot be read: {error.strerror}") from None
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise ValueError(f"settings {path} are no JSON") from None
+        except ValueError as error:
+            raise ValueError(f"settings {path}: {error}") from None
+
+    def save(self, path: str | Path, evidence: Mapping[str, Any] | None = None) -> None:
+        """Write what `load` reads, whole or not at all.
+
+        Args:
+            path: the file.
+            evidence: JSON types that say why these settings.
+
+        Raises:
+            ValueError: the file cannot be written.
+        """
+        check_writable(Path(path))
+        sides = {"vision": named(self.vision), "language": named(self.language)}
+        write_json(Path(path), {**sides, EVIDENCE: dict(evidence or {})})
+
+    @classmethod
+    def _parse(cls, content: Any) -> Self:
+        if not isinstance(content, dict) or not isinstance(content.get("vision"), dict):
+            raise ValueError(
+                'an object with "vision" is needed, which has a "method" and its settings'
+            )
+        if unknown := sorted(content.keys() - {*cls._fields, EVIDENCE}):
+            raise ValueError(f"unknown keys {', '.join(unknown)}")
+        language = content.get("language")
+        if not isinstance(language, dict | None):
+            raise ValueError(f"language must be an object or null, got {language!r}")
+        vision = from_named(content["vision"], VISION)
+        return cls(vision, None if language is None else from_named(language, LANGUAGE))
+
+
+load = Preset.load
+
+
+def save(path: str | Path, settings: Preset, evidence: Mapping[str, Any] | None = None) -> None:
+    """Write the settings into a file, as `Preset.save` does."""
+    settings.save(path, evidence)
 
 
 def preset(model: nn.Module | str, *, published: bool = False) -> Preset:

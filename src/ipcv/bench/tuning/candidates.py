@@ -1,4 +1,4 @@
-"""What a search tries: methods by name, and random settings."""
+"""Candidates of a search: methods by name, and random settings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ipcv.bench.variants import VISION_METHODS
 from ipcv.families import adapter_for
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
-from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
-from ipcv.vision.reconstruction import RECONSTRUCTORS
-from ipcv.vision.selectors import COMPARING, SELECTORS
+from ipcv.vision.selectors import COMPARING
 
 PUBLISHED = "published"
 NEIGHBORS = (1, 3, 5, 10, 20)
+RULES = {"selector": ("difference", "norm"), "reconstruction": ("mean", "linear")}
+"""Those that are worth a trial; the others are controls."""
+
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -80,13 +81,13 @@ class Space:
     """Settings to try in an encoder of `depth` blocks, of these kinds of methods."""
 
     depth: int
-    kinds: tuple[type[VisionMethod], ...] = (IPCV, MixedResolution, Progressive)
+    kinds: tuple[type[VisionMethod], ...] = (IPCV, Progressive)
 
     @classmethod
     def of(cls, model: nn.Module) -> Space:
         """For the vision encoder of `model`."""
         works = _works(model, Progressive())
-        return cls(len(adapter_for(model).blocks), cls.kinds if works else cls.kinds[:2])
+        return cls(len(adapter_for(model).blocks), cls.kinds if works else cls.kinds[:1])
 
     def draw(self, rng: Random) -> VisionMethod:
         """Random settings."""
@@ -104,8 +105,7 @@ class Space:
             "prune_layer": range(self.depth),
             "stabilization_layers": range(self.depth),
             "num_neighbors": NEIGHBORS,
-            "selector": [*SELECTORS],
-            "reconstruction": [*RECONSTRUCTORS],
+            **RULES,
             "smooth_share": SHARES,
         }
         return {name: values[name] for name in inspect.signature(kind).parameters if name in values}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ipcv.core.arguments import Arguments, bind, on_device
 from ipcv.core.hooks import Hooked
 from ipcv.vision.adapters.attention import attention_of_first, attention_received
-from ipcv.vision.adapters.base import TokenAdapter, scaling
+from ipcv.vision.adapters.base import EncoderAdapter, TokenAdapter, scaling
 from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.layout import Layout
 
@@ -49,11 +49,14 @@ class Observer(Hooked[Any]):
 
     def __init__(
         self,
-        adapter: TokenAdapter,
+        adapter: EncoderAdapter,
         owners: Sequence[tuple[nn.Module, str]],
         patches_per_token: int,
     ) -> None:
         super().__init__()
+        if not isinstance(adapter, TokenAdapter):
+            name = type(adapter.encoder).__name__
+            raise ValueError(f"what a {name} attends to is not known: its heads are not at hand")
         self.adapter, self._owners = adapter, owners
         self._patches_per_token = patches_per_token
         self._index = len(adapter.blocks) - 2

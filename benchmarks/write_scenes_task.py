@@ -1,6 +1,6 @@
-"""Write the built-in suite's questions as a task of lmms-eval: a YAML file and its data.
+"""The built-in suite's questions as a task of lmms-eval: a YAML file and its data.
 
-    python tools/write_scenes_task.py FOLDER --questions 60
+    python benchmarks/write_scenes_task.py FOLDER --questions 60
     lmms-eval --model ipcv --model_args pretrained=src/ipcv/models/tiny --tasks FOLDER/scenes.yaml
 
 Needs `datasets`, which lmms-eval brings.

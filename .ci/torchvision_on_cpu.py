@@ -1,6 +1,6 @@
-"""Make torchvision importable beside a CPU build of torch, in the environment that runs this.
+"""torchvision made importable beside a CPU build of torch, in the environment that runs this.
 
-    python tools/torchvision_on_cpu.py
+    python .ci/torchvision_on_cpu.py
 
 lmms-eval and some processors insist on it. Where the package index has only a build for CUDA, its
 compiled operators cannot load: its transforms, which are plain Python, work all the same once the
@@ -17,7 +17,7 @@ from pathlib import Path
 TORCHVISION = "torchvision==0.28.0"  # the one for the torch in constraints.txt
 DECLARATION = """
 
-if not _has_ops():  # declared by ipcv's tools/torchvision_on_cpu.py
+if not _has_ops():  # declared by ipcv's .ci/torchvision_on_cpu.py
     for _name in ("nms", "qnms"):
         _arguments = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         torch.library.define(f"torchvision::{_name}", _arguments)

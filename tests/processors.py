@@ -1,13 +1,14 @@
-"""Tiny random checkpoints of every family that answers questions, with the files real ones have."""
+"""Processors of tiny checkpoints, with a tokenizer of one token per byte."""
 
-from pathlib import Path
 from typing import Any
 
 import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from ipcv.inputs.loading import images_only
-from tests.checkpoints import byte_tokenizer
-from tests.vision.adapters.families import FAMILIES, SIDE, randomize
+from tests.vision.adapters.families import SIDE
+from tiny.processor import CHAT_TEMPLATE, SPECIAL
 
 SQUARE = {"height": SIDE, "width": SIDE}
 QWEN = (
@@ -15,6 +16,11 @@ QWEN = (
     {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 32 * 64}},
 )
 IDEFICS3 = {"size": {"longest_edge": 2 * SIDE}, "max_image_size": {"longest_edge": SIDE}}
+LLAVA_TOKENS = {
+    "patch_size": 4,
+    "vision_feature_select_strategy": "default",
+    "num_additional_image_tokens": 1,
+}
 LLAVA = {"size": {"shortest_edge": SIDE}, "crop_size": SQUARE}
 PINPOINTS = [[32, 32], [32, 64], [64, 32]]
 
@@ -35,21 +41,13 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     ),
     "llava-clip": (
         "LlavaProcessor",
-        {
-            "patch_size": 4,
-            "vision_feature_select_strategy": "default",
-            "num_additional_image_tokens": 1,
-        },
+        LLAVA_TOKENS,
         "LlavaImageProcessorPil",
         LLAVA,
     ),
     "llava_next": (
         "LlavaNextProcessor",
-        {
-            "patch_size": 4,
-            "vision_feature_select_strategy": "default",
-            "num_additional_image_tokens": 1,
-        },
+        LLAVA_TOKENS,
         "LlavaNextImageProcessorPil",
         LLAVA | {"image_grid_pinpoints": PINPOINTS},
     ),
@@ -101,44 +99,60 @@ TEMPLATE = (
     "{% if part.type == 'image' %}PLACEHOLDER{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}{% endfor %}"
 )
+TILES = {"size": SQUARE, "crop_to_patches": True, "min_patches": 1, "max_patches": 3}
 
 
-def save(name: str, folder: Path) -> Path:
-    """Random weights; answers are noise, the path to them is real."""
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte, and the special tokens of Qwen2-VL."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+
+
+def image_processor(name: str) -> Any:
+    """Of a family, for images alone."""
     processor_class, options, image_class, image_options = PROCESSORS[name]
-    tokenizer = byte_tokenizer()
-    if "qwen" not in name:
-        tokenizer = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer.backend_tokenizer,
-            bos_token="<|im_start|>",
-            eos_token=tokenizer.eos_token,
-            pad_token=tokenizer.pad_token,
-            extra_special_tokens=TOKENS,
-        )
+    tokenizer = byte_tokenizer() if "qwen" in name else _with_tokens(bos_token="<|im_start|>")
     placeholder = PLACEHOLDERS.get(image_class, "<image>")
-    processor = images_only(processor_class)(
+    return images_only(processor_class)(
         image_processor=getattr(transformers, image_class)(**image_options),
         tokenizer=tokenizer,
         chat_template=None if name == "paligemma" else TEMPLATE.replace("PLACEHOLDER", placeholder),
         **options,
     )
-    image_token = processor.image_token_id
-    if name == "gemma3":  # whose processor calls the start of an image by that name
-        image_token = tokenizer.image_token_id
-    save_model(name, tokenizer, image_token, folder)
-    processor.save_pretrained(folder)
-    return folder
 
 
-def save_model(name: str, tokenizer: Any, image_token: int, folder: Path) -> None:
-    family = FAMILIES[name]
-    config = family.config()
-    config.text_config.vocab_size = len(tokenizer)
-    config.image_token_id = image_token
-    for token in ("video", "vision_start", "vision_end"):
-        if hasattr(config, f"{token}_token_id"):
-            text = {"video": "<|video_pad|>"}.get(token, f"<|{token}|>")
-            setattr(config, f"{token}_token_id", tokenizer.convert_tokens_to_ids(text))
-    model = getattr(transformers, family.class_name)(config)
-    randomize(model)
-    model.save_pretrained(folder)
+def video_processor(name: str) -> Any:
+    """Of a family that vLLM serves, for images and videos; needs torchvision."""
+    if name == "internvl":
+        return transformers.InternVLProcessor(
+            image_processor=transformers.GotOcr2ImageProcessor(**TILES),
+            video_processor=transformers.InternVLVideoProcessor(size=SQUARE),
+            tokenizer=_with_tokens(pad_token="<|endoftext|>"),
+            image_seq_length=16,
+            chat_template=CHAT_TEMPLATE,
+        )
+    family = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL"}.get(name, "Qwen3VL")
+    video = "Qwen3VL" if family == "Qwen3VL" else "Qwen2VL"
+    return getattr(transformers, f"{family}Processor")(
+        image_processor=transformers.Qwen2VLImageProcessor(**QWEN[1]),
+        video_processor=getattr(transformers, f"{video}VideoProcessor")(**QWEN[1]),
+        tokenizer=byte_tokenizer(),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _with_tokens(**special: str) -> PreTrainedTokenizerFast:
+    """The tokenizer with the special tokens of all families but Qwen's."""
+    tokenizer = byte_tokenizer()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        eos_token=tokenizer.eos_token,
+        extra_special_tokens=TOKENS,
+        **special,
+    )

@@ -1,6 +1,6 @@
-"""Does the embedded model look? Score it on the wrong image, and what it could guess.
+"""Controls of the embedded model: scores on the wrong image, and what it could guess.
 
-    python tools/score_controls.py --questions 1000
+    python benchmarks/score_controls.py --questions 1000
 
 Writes ``benchmarks/results/controls.json``.
 """

@@ -1,4 +1,4 @@
-"""Draw the README's picture: what IPCV keeps of the example, and accuracy against encoder time."""
+"""The README's picture: what IPCV keeps of the example, and accuracy against encoder time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 import ipcv
-from ipcv.bench.plots import INK, MUTED, draw_curves, method_of, pyplot
+from ipcv.bench.plots import INK, MUTED, draw_curves, pyplot
+from ipcv.bench.variants import method_of
 from ipcv.inputs.loading import load
 from ipcv.inputs.overlay import draw_overlay
 from ipcv.inputs.prompt import EXAMPLE_QUESTION, Media, build_inputs
 from ipcv.models import EXAMPLE, TINY
+from ipcv.vision.one_step import OneStepMethod
 from write_tables import ROOT, read
 
-METHODS = ("published", "contrast", "progressive", "tome-decreasing", "downsample")
+METHODS = ("published", "mixed-resolution", "progressive", "tome-decreasing", "downsample")
 
 
 def kept_patches() -> tuple[Image.Image, str, float]:
@@ -25,7 +27,7 @@ def kept_patches() -> tuple[Image.Image, str, float]:
     media = [Media((Image.open(EXAMPLE).convert("RGB"),))]
     inputs = build_inputs(model, processor, media, EXAMPLE_QUESTION)
     vision = ipcv.preset(model).vision
-    assert isinstance(vision, ipcv.IPCV)
+    assert isinstance(vision, OneStepMethod)
     with torch.inference_mode(), ipcv.compress(model, vision) as handle:
         output = model.generate(**inputs)
     answer = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

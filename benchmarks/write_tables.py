@@ -1,6 +1,6 @@
-"""Write the measured tables into the Markdown files, from ``benchmarks/results``.
+"""The measured tables of the Markdown files, from ``benchmarks/results``.
 
-python tools/write_tables.py
+python benchmarks/write_tables.py
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ SHOWN = (
     "uncompressed",
     "published 0.5",
     "published 0.65",
-    "contrast 0.35",
-    "contrast 0.5",
-    "contrast 0.65",
+    "mixed-resolution 0.35",
+    "mixed-resolution 0.5",
+    "mixed-resolution 0.65",
     "progressive 0.65",
     "progressive 0.8",
     "tome-decreasing 0.65",
     "tome-decreasing 0.8",
     "downsample 0.35",
     "downsample 0.5",
-    "downsample+contrast 0.35",
+    "downsample+mixed-resolution 0.35",
 )
 """The rows of the suite that the README has, about the times that people ask for."""
 
