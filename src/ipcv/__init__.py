@@ -1,11 +1,13 @@
 """Information-preserving compression of the vision encoders of multimodal language models."""
 
 from ipcv import baselines
-from ipcv.api import CompressionHandle, compress
-from ipcv.core.config import IPCV
-from ipcv.language import DART, FastV, RandomDrop, V2Drop
+from ipcv.api import CompressionHandle, compress, remove
+from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
 from ipcv.settings.files import load, save
 from ipcv.settings.presets import Preset, preset
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
 __version__ = "0.1.0"
@@ -15,14 +17,18 @@ __all__ = [
     "IPCV",
     "CompressionHandle",
     "FastV",
+    "LanguageMethod",
+    "MixedResolution",
     "Preset",
     "Progressive",
     "RandomDrop",
     "V2Drop",
+    "VisionMethod",
     "__version__",
     "baselines",
     "compress",
     "load",
     "preset",
+    "remove",
     "save",
 ]

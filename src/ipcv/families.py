@@ -7,7 +7,6 @@ from functools import partial
 
 from torch import nn
 
-from ipcv.core.config import IPCV
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.adapters.batched import (
     BatchedEncoder,
@@ -20,6 +19,7 @@ from ipcv.vision.adapters.batched import (
 from ipcv.vision.adapters.dinov3 import Dinov3Encoder
 from ipcv.vision.adapters.packed import DeepStackEncoder, PackedEncoder, WindowedEncoder
 from ipcv.vision.adapters.tiles import INTERNVL_TILES, LLAVA_TILES, Tiles
+from ipcv.vision.ipcv import IPCV
 
 QWEN_SETTINGS = IPCV(prune_layer=3, reduction_ratio=0.65, stabilization_layers=7, num_neighbors=10)
 INTERNVL_SETTINGS = IPCV(

@@ -13,15 +13,18 @@ from typing import Any
 
 from torch import nn
 
-from ipcv.api import VisionMethod, compress
-from ipcv.baselines import Downsample, PruneOnly, RandomPrune, ToMe, UniformPrune
-from ipcv.core.config import IPCV, require_fraction, require_name
+from ipcv.api import compress
+from ipcv.baselines import Downsample, ToMe
+from ipcv.core.config import require_fraction, require_name
 from ipcv.families import find_encoder
 from ipcv.language import LanguageMethod, V2Drop
 from ipcv.settings.files import load
 from ipcv.settings.methods import METHODS as LANGUAGE_METHODS
 from ipcv.settings.presets import preset
 from ipcv.settings.typed import language_settings
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
 Maker = Callable[[nn.Module, float], "Variant"]
@@ -54,15 +57,10 @@ def _preset(model: nn.Module, ratio: float) -> Variant:
     return Variant(type(vision).from_dict(vision.to_dict() | {"reduction_ratio": ratio}))
 
 
-def _pruning(method: type[IPCV], model: nn.Module, ratio: float, **parts: Any) -> Variant:
-    """The published settings, with what makes the method another one."""
-    published, rival = preset(model, published=True).vision.to_dict(), method()
-    own = {
-        name: getattr(rival, name)
-        for name in published
-        if getattr(rival, name) != getattr(IPCV(), name)
-    }
-    return Variant(method(**published | own | parts | {"reduction_ratio": ratio}))
+def _published(model: nn.Module, ratio: float, **parts: Any) -> Variant:
+    """The published settings with other parts."""
+    published = preset(model, published=True).vision.to_dict()
+    return Variant(IPCV(**published | parts | {"reduction_ratio": ratio}))
 
 
 def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
@@ -71,9 +69,8 @@ def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
     return Variant(ToMe(ratio / len(encoder.adapter(module).blocks), schedule))  # type: ignore[arg-type]
 
 
-def _contrast(model: nn.Module, ratio: float) -> Variant:
-    """Before all blocks."""
-    return Variant(IPCV(0, ratio, 0, selector="contrast", reconstruction="linear"))
+def _mixed_resolution(model: nn.Module, ratio: float) -> Variant:
+    return Variant(MixedResolution(ratio))
 
 
 def _progressive(model: nn.Module, ratio: float) -> Variant:
@@ -95,13 +92,13 @@ def _language(name: str, model: nn.Module, ratio: float) -> Variant:
 
 VISION_METHODS: dict[str, Maker] = {
     "ipcv": _preset,
-    "published": partial(_pruning, IPCV),
-    "random": partial(_pruning, RandomPrune),
-    "uniform": partial(_pruning, UniformPrune),
-    "random-no-ngr": partial(_pruning, RandomPrune, reconstruction="none"),
-    "uniform-no-ngr": partial(_pruning, UniformPrune, reconstruction="none"),
-    "prune-only": partial(_pruning, PruneOnly),
-    "contrast": _contrast,
+    "published": _published,
+    "random": partial(_published, selector="random"),
+    "uniform": partial(_published, selector="uniform"),
+    "random-no-ngr": partial(_published, selector="random", reconstruction="none"),
+    "uniform-no-ngr": partial(_published, selector="uniform", reconstruction="none"),
+    "prune-only": partial(_published, stabilization_layers=0, reconstruction="none"),
+    "mixed-resolution": _mixed_resolution,
     "progressive": _progressive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from ipcv.bench.variants import check_methods, check_ratios
-from ipcv.core.config import IPCV
 from ipcv.core.output import check_writable
 from ipcv.inputs.media import load_image
+from ipcv.vision.ipcv import IPCV
 
 Option = typer.Option
 

@@ -7,6 +7,7 @@ are known on the host, so that no function here waits for results of the device.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 NEIGHBOR_MEMORY_BUDGET = 256 * 2**20
 """Upper bound, in bytes, on the distances that the neighbour search holds at a time. May be set."""
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """A context without autocast, in which operations keep the dtypes that their docstrings say."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def feature_difference(before: Tensor, after: Tensor) -> Tensor:
@@ -27,8 +35,13 @@ def feature_difference(before: Tensor, after: Tensor) -> Tensor:
     Returns:
         `(N,)` fp32.
     """
-    difference = after - before
-    return torch.linalg.vector_norm(difference, dim=-1, dtype=torch.float32)  # type: ignore[no-any-return]
+    return norms(after - before)
+
+
+def norms(rows: Tensor) -> Tensor:
+    """The Euclidean norm of each row, in fp32: `(..., C) -> (...)`."""
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    return torch.linalg.vector_norm(rows, dim=-1, dtype=wide).float()  # type: ignore[no-any-return]
 
 
 def upload(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,9 +21,9 @@ from ipcv.language.call import Call
 from ipcv.language.layout import PADDING, TEXT, Layout
 from ipcv.language.masks import causal_mask, pick_mask
 from ipcv.language.method import LanguageMethod, Prompt
+from ipcv.language.prefill import Prefill
 from ipcv.language.registry import Decoder
 from ipcv.language.tokens import pick_tokens
-from ipcv.stats import Prefill, Stats
 from ipcv.vision.adapters.observer import Observer
 
 
@@ -38,7 +38,7 @@ class DecoderEngine(Hooked[Call]):
     Args:
         decoder: the language model and the model around it.
         method: the settings, already checked against the decoder.
-        stats: receives one record per prefill with images.
+        record: gets a record of every prefill with images.
         observer: watches the vision encoder, for a method with `needs_encoder`.
     """
 
@@ -46,15 +46,20 @@ class DecoderEngine(Hooked[Call]):
         self,
         decoder: Decoder,
         method: LanguageMethod,
-        stats: Stats,
+        record: Callable[[Prefill], None],
         observer: Observer | None = None,
     ) -> None:
         super().__init__()
-        self.decoder, self.method, self.stats = decoder, method, stats
+        self.decoder, self.method, self.record = decoder, method, record
         self.observer = observer
         self.layers = decoder.layers
         self.first = method.prune_layers[0]
         self._signatures = [inspect.signature(layer.forward) for layer in self.layers]
+
+    @property
+    def target(self) -> nn.Module:
+        """The language model."""
+        return self.decoder.model
 
     def attach(self) -> None:
         """Install the hooks."""
@@ -64,11 +69,9 @@ class DecoderEngine(Hooked[Call]):
         self._hooks.surround(generator, "generate", self._generating)
         for index in range(max(0, self.first - 1), len(self.layers)):
             hook = partial(self._before_layer, index)
-            self._hooks.add(
-                self.layers[index].register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
-            )
+            self._hooks.before(self.layers[index], hook, prepend=True)
         # Ahead of the hooks that capture outputs: those must see what this one returns.
-        self._hooks.add(self.layers[-1].register_forward_hook(self._after_last, prepend=True))
+        self._hooks.after(self.layers[-1], self._after_last, prepend=True)
 
     @property
     def _is_generating(self) -> bool:
@@ -80,7 +83,8 @@ class DecoderEngine(Hooked[Call]):
         checks.check_generate(self.decoder.generator, arguments)
         before, self._local.is_generating = self._is_generating, True
         try:
-            yield
+            with self._in_use():  # what is in the cache needs us to the end
+                yield
         finally:
             self._local.is_generating = before
 
@@ -260,12 +264,12 @@ class DecoderEngine(Hooked[Call]):
         if call is None or call.layout is None:
             return None
         states = states_of(output)
-        self.stats.add_prefill(self._record(call, states.dtype))
+        self.record(self._prefill(call, states.dtype))
         if call.columns is None:
             return None
         return with_states(output, call.restored(states))
 
-    def _record(self, call: Call, dtype: torch.dtype) -> Prefill:
+    def _prefill(self, call: Call, dtype: torch.dtype) -> Prefill:
         depth = len(self.layers)
         stages = [max(s for s in call.stages if s <= index) for index in range(depth)]
         layouts, columns = zip(*(call.stages[stage] for stage in stages), strict=True)

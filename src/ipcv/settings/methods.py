@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ipcv.api import VisionMethod
-from ipcv.baselines import CDPruner, PruneOnly, RandomPrune, ToMe, UniformPrune, VisionZip
-from ipcv.core.config import IPCV, Config, require_name
+from ipcv.baselines import CDPruner, ToMe, VisionZip
+from ipcv.core.config import Config, require_name
 from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
 METHODS: dict[str, type[LanguageMethod]] = {
@@ -22,8 +24,7 @@ METHODS: dict[str, type[LanguageMethod]] = {
 """Those of the language side."""
 
 VISION: dict[str, type[VisionMethod]] = {
-    method.__name__: method
-    for method in (IPCV, Progressive, ToMe, PruneOnly, RandomPrune, UniformPrune)
+    method.__name__: method for method in (IPCV, MixedResolution, Progressive, ToMe)
 }
 LANGUAGE: dict[str, type[LanguageMethod]] = {m.__name__: m for m in METHODS.values()}
 

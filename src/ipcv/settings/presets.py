@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ipcv.api import VisionMethod
-from ipcv.core.config import IPCV
 from ipcv.families import Encoder, family_of, find_encoder
 from ipcv.language.dart import DART
 from ipcv.language.fastv import FastV
@@ -16,6 +14,9 @@ from ipcv.language.method import LanguageMethod
 from ipcv.language.registry import MODEL_TYPES, find_decoder
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.adapters.packed import PackedEncoder
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
 
@@ -47,7 +48,7 @@ TUNED: dict[Shape, Tuned] = {
         Progressive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "progressive 0.65"
     ),
     Shape("Qwen2VisionTransformerPretrainedModel", width=128, depth=8): Tuned(
-        IPCV(0, 0.5, 0, selector="contrast", reconstruction="linear"),
+        MixedResolution(reduction_ratio=0.5),
         "benchmarks/results/suite.json",
         "contrast 0.5",
     ),

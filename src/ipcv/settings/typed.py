@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from ipcv.api import VisionMethod
-from ipcv.core.config import IPCV
 from ipcv.language import LanguageMethod
 from ipcv.language.registry import find_decoder
 from ipcv.settings.methods import METHODS
 from ipcv.settings.presets import Preset, preset
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
 
 
 def check_settings(

@@ -16,9 +16,9 @@ from ipcv.bench.clock import metered, milliseconds, recording
 from ipcv.bench.cost.flops import flop_counter
 from ipcv.bench.cost.memory import peak_bytes
 from ipcv.bench.variants import Variant
-from ipcv.core.config import IPCV
 from ipcv.families import adapter_for
 from ipcv.stats import Stats
+from ipcv.vision.ipcv import IPCV
 
 REPETITIONS = 5
 """Timed runs per variant unless another number is asked for."""

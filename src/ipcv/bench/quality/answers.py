@@ -16,7 +16,7 @@ from ipcv.bench.cost.measure import KEEP_ALL
 from ipcv.bench.variants import Variant
 from ipcv.core.arguments import Arguments
 from ipcv.families import adapter_for
-from ipcv.stats import VisionCall
+from ipcv.vision.records import EncoderCall
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Run:
     answer: str
     new_tokens: int
     visual_tokens: Tensor
-    calls: list[VisionCall]
+    calls: list[EncoderCall]
     logits: Tensor
     encoder_ms: float
 

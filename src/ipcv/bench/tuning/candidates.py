@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ipcv.api import VisionMethod, compress
+from ipcv.api import compress
 from ipcv.bench.variants import VISION_METHODS
-from ipcv.core.config import IPCV
 from ipcv.families import adapter_for
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 from ipcv.vision.reconstruction import RECONSTRUCTORS
 from ipcv.vision.selectors import COMPARING, SELECTORS
@@ -78,13 +80,13 @@ class Space:
     """Settings to try in an encoder of `depth` blocks, of these kinds of methods."""
 
     depth: int
-    kinds: tuple[type[VisionMethod], ...] = (IPCV, Progressive)
+    kinds: tuple[type[VisionMethod], ...] = (IPCV, MixedResolution, Progressive)
 
     @classmethod
     def of(cls, model: nn.Module) -> Space:
         """For the vision encoder of `model`."""
         works = _works(model, Progressive())
-        return cls(len(adapter_for(model).blocks), cls.kinds if works else (IPCV,))
+        return cls(len(adapter_for(model).blocks), cls.kinds if works else cls.kinds[:2])
 
     def draw(self, rng: Random) -> VisionMethod:
         """Random settings."""

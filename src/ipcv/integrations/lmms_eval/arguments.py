@@ -12,12 +12,13 @@ from torch import nn
 
 from ipcv.api import CompressionHandle, compress
 from ipcv.bench.variants import Variant
-from ipcv.core.config import IPCV, require_integer
+from ipcv.core.config import require_integer
 from ipcv.inputs.downsampling import Downsample
 from ipcv.settings.files import load
 from ipcv.settings.methods import METHODS
 from ipcv.settings.presets import Preset
 from ipcv.settings.typed import check_settings, language_settings, vision_settings
+from ipcv.vision.ipcv import IPCV
 
 _LANGUAGE = "language_"
 

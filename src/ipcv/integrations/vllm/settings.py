@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from ipcv.api import check_vision
-from ipcv.core.config import IPCV
 from ipcv.families import (
     INTERNVL,
     QWEN2_5_VL,
@@ -18,6 +16,7 @@ from ipcv.families import (
 )
 from ipcv.settings.files import load
 from ipcv.settings.presets import scaled_vision
+from ipcv.vision.ipcv import IPCV
 
 KEY = "ipcv"
 """The key of `additional_config` that holds our settings."""
@@ -74,7 +73,7 @@ class Settings:
             raise ValueError(
                 'ipcv scope must be "item" in a server: no answer may depend on other requests'
             )
-        check_vision(vision, depth)
+        vision.check(depth)
         return cls(vision, attention)
 
 

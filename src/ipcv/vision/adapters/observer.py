@@ -1,4 +1,4 @@
-"""What a block of the vision encoder attends to, for methods that rank visual tokens by it."""
+"""An observer of what a vision encoder attends to, for methods that rank visual tokens by it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ipcv.core.arguments import Arguments, bind, on_device
 from ipcv.core.hooks import Hooked
 from ipcv.vision.adapters.attention import attention_of_first, attention_received
-from ipcv.vision.adapters.base import EncoderAdapter, scaling
+from ipcv.vision.adapters.base import TokenAdapter, scaling
 from ipcv.vision.adapters.batched import BatchedEncoder
-from ipcv.vision.selection import Layout
+from ipcv.vision.layout import Layout
 
 PATCHES_PER_TOKEN: dict[str, Callable[[Any], int]] = {
     "qwen2_vl": lambda config: config.vision_config.spatial_merge_size**2,
@@ -62,7 +62,7 @@ class Observer(Hooked[Any]):
     """
 
     def __init__(
-        self, adapter: EncoderAdapter, owners: Sequence[tuple[nn.Module, str]], config: Any
+        self, adapter: TokenAdapter, owners: Sequence[tuple[nn.Module, str]], config: Any
     ) -> None:
         super().__init__()
         if config.model_type not in PATCHES_PER_TOKEN:
@@ -76,6 +76,11 @@ class Observer(Hooked[Any]):
         if self._index < 0:
             raise ValueError("the encoder has no second-to-last block whose attention could count")
 
+    @property
+    def target(self) -> nn.Module:
+        """The encoder."""
+        return self.adapter.encoder
+
     def attach(self) -> None:
         """Install the hooks: after those of an engine that compresses the encoder."""
         block = self.adapter.blocks[self._index]
@@ -85,9 +90,7 @@ class Observer(Hooked[Any]):
         self._hooks.surround(self.adapter.encoder, "forward", self._opened)
         self._signature = inspect.signature(block.forward)
         # Ahead of the engine's, which prunes what the block is called with.
-        self._hooks.add(
-            block.register_forward_pre_hook(self._observe, with_kwargs=True, prepend=True)
-        )
+        self._hooks.before(block, self._observe, prepend=True)
 
     @property
     def observed(self) -> Observed | None:
@@ -129,7 +132,7 @@ class Observer(Hooked[Any]):
         rows = self.adapter.rows(self.adapter.norm(block)(hidden_states))
         everything = torch.arange(len(rows), device=rows.device)
         query, key, _, content = self.adapter.heads(attention, rows, arguments, everything)
-        segments = self.adapter.segment_lengths(arguments)
+        segments = self.adapter.segment_lengths(hidden_states, arguments)
         if layout.protected:
             received = attention_of_first(query, key, segments[0], scaling(attention))
         else:

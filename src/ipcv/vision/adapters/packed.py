@@ -1,4 +1,4 @@
-"""Encoders whose hidden states are packed rows `(N, C)` with `cu_seqlens`: the Qwen-VL family."""
+"""Adapters for encoders of packed rows `(N, C)` with `cu_seqlens`: the Qwen-VL family."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.base import EncoderAdapter, is_plain_linear
+from ipcv.vision.adapters.base import TokenAdapter, is_plain_linear
 from ipcv.vision.adapters.segments import Segments, attend_segments
-from ipcv.vision.selection import Layout, Selection
+from ipcv.vision.layout import Layout
+from ipcv.vision.selection import Selection
 
 
-class PackedEncoder(EncoderAdapter):
+class PackedEncoder(TokenAdapter):
     """Qwen2-VL, Qwen3.5 and later: items by `grid_thw`, attention in segments of `cu_seqlens`."""
 
     blocks_path = "blocks"
@@ -69,9 +70,7 @@ class PackedEncoder(EncoderAdapter):
         projected: Tensor = attention.proj(output.flatten(1))
         return projected
 
-    can_merge = True
-
-    def segment_lengths(self, arguments: Arguments) -> list[int]:
+    def segment_lengths(self, hidden_states: Tensor, arguments: Arguments) -> list[int]:
         lengths: list[int] = arguments["cu_seqlens"].diff().tolist()
         return lengths
 
@@ -125,7 +124,7 @@ class PackedEncoder(EncoderAdapter):
 class WindowedEncoder(PackedEncoder):
     """Qwen2.5-VL: rows are sorted by window inside each image."""
 
-    can_merge = False
+    obstacle = "its blocks attend within windows"
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         grid_thw, windows = arguments["grid_thw"], arguments.get("window_index")
