@@ -1,6 +1,6 @@
-"""A whole model at real dimensions, random weights: time to the first token, and tokens per second.
+"""A whole model, at real dimensions with random weights: time to the first token, tokens per second.
 
-    python benchmarks/generation.py generation.json --device cuda --dtype bfloat16
+    python benchmarks/generation.py generation.json --shape qwen2-vl-2b --device cuda
 
 Both sides are on: each method of the vision encoder with DART in the language model, and each side
 alone. The requests are one batch. Random weights say nothing about answers.
@@ -14,17 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ipcv.bench.cost.jobs import generate
 from ipcv.bench.cost.measure import Job, measure
-from ipcv.bench.cost.shapes import SHAPES, build, shape_config
+from ipcv.bench.cost.shapes import SHAPES
+from ipcv.bench.cost.subject import load_subject
 from ipcv.bench.cost.table import rows
 from ipcv.bench.cost.workload import Workload
-from ipcv.bench.variants import UNCOMPRESSED, make_variants
+from ipcv.bench.variants import make_variants
 from ipcv.core.output import write_json
-from ipcv.inputs.loading import torch_device
 from methods import RATIO, measured_methods
 
 LANGUAGE = "dart"
@@ -57,12 +56,11 @@ def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("file", type=Path, help="JSON with the results; goes on where it ended")
-    parser.add_argument("--shape", choices=SHAPES, default="qwen2-vl-2b")
+    parser.add_argument("--shape", choices=SHAPES, help="default: the embedded model")
     parser.add_argument("--requests", nargs="+", type=int, default=(1, 16))
     parser.add_argument("--side", type=int, default=896, help="of the image, in pixels")
     parser.add_argument("--new-tokens", type=int, default=16)
-    parser.add_argument("--layers", type=int, help="of both sides; default: all")
-    parser.add_argument("--device", type=torch_device, default="cpu")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--repetitions", type=int, default=4)
     return parser.parse_args()
@@ -72,19 +70,20 @@ def main() -> None:
     """Measure what is missing."""
     options = parsed()
     measured = json.loads(options.file.read_text()) if options.file.exists() else []
-    config = shape_config(options.shape, options.layers)
-    if options.layers:
-        config.text_config.num_hidden_layers = options.layers
-        config.text_config.layer_types = config.text_config.layer_types[: options.layers]
-    torch.manual_seed(0)
-    model = build(config, getattr(torch, options.dtype), options.device, vision_only=False)
+    model = load_subject(
+        shape=options.shape,
+        random_weights=options.shape is not None,
+        vision_only=False,
+        dtype=options.dtype,
+        device=options.device,
+    )
     for requests in options.requests:
         if not any(row["requests"] == requests for row in measured):
-            measured += measure_requests(model, requests, options)
+            new = measure_requests(model, requests, options)
+            measured += new
             write_json(options.file, measured)
-            for row in measured:
-                if row["variant"] == UNCOMPRESSED or row["requests"] == requests:
-                    print(row["variant"], row["first_token_ms"], row["tokens_per_second"])
+            for row in new:
+                print(row["requests"], row["variant"], row["first_token_ms"], flush=True)
 
 
 if __name__ == "__main__":
