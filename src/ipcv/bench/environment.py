@@ -20,6 +20,13 @@ def environment(model: nn.Module) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "dtype": str(weight.dtype).removeprefix("torch."),
         "attention": model.config._attn_implementation,  # type: ignore[union-attr]
+        **versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what matters in it."""
+    return {
         "python": platform.python_version(),
         "ipcv": ipcv.__version__,  # also where it is not installed
         **{name: version(name) for name in ("torch", "transformers")},
