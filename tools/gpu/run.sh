@@ -12,11 +12,16 @@ set -eu
 cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-python3}
 PYTHONPATH="$PWD/src:$PWD/tools:$PWD/benchmarks${PYTHONPATH:+:$PYTHONPATH}"
-if [ -d .gpu/wheels ]; then
+export PYTHONPATH HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+lacks=0
+"$PYTHON" -m gpu.check || lacks=$?
+if [ "$lacks" -ne 0 ] && [ -d .gpu/wheels ]; then
     site=$(mktemp -d)
     trap 'rm -rf "$site"' EXIT
     "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --target "$site" .gpu/wheels/*.whl
     PYTHONPATH="$site:$PYTHONPATH"
+    lacks=0
+    "$PYTHON" -m gpu.check || lacks=$?
 fi
-export PYTHONPATH HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+[ "$lacks" -lt 2 ] || exit "$lacks"
 "$PYTHON" -m gpu.run "$@"

@@ -58,7 +58,7 @@ class _Replacement(_Installed):
         self.original: Method = getattr(module, name)
         self.found: Method | None = vars(module).get(name)
         self._replacement = make(self.original)
-        update_wrapper(self, self.original)
+        update_wrapper(self, self.original, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         method = self._replacement if self._hooks else self.original
