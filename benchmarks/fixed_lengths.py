@@ -3,8 +3,8 @@
     python benchmarks/fixed_lengths.py graphs.json --device cuda --dtype bfloat16
 
 Encoders of real dimensions, 8 blocks deep by default, for compiling takes seconds per block. The
-blocks run again and again inside of one call of the encoder. Uncompressed blocks are those of the same
-numbers; packed ones wait for the device, and can be no graph. On a CPU there are no graphs.
+blocks run again and again inside of one call of the encoder. Uncompressed blocks are those of the
+same numbers; packed ones wait for the device, and can be no graph. On a CPU there are no graphs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A whole model, at real dimensions with random weights: time to the first token, tokens per second.
+"""Whole models, random weights: time to the first token, and tokens per second.
 
     python benchmarks/generation.py generation.json --shape qwen2-vl-2b --device cuda
 

@@ -44,7 +44,7 @@ def profiled(encoder: nn.Module, variant: Variant, options: argparse.Namespace) 
         with profile(activities=activities) as profiler:
             timed(lambda: encoder(**inputs), options.device)
     events: list[FunctionEvent] = list(profiler.events() or ())
-    on_host = [event for event in events if event.device_type == torch.autograd.DeviceType.CPU]
+    on_host = [event for event in events if event.device_type.name == "CPU"]
     outer = [event for event in on_host if event.cpu_parent is None]
     kernels = [event for event in events if event not in on_host] if len(activities) > 1 else outer
     return {

@@ -52,9 +52,7 @@ def questions(device: str, number: int) -> Iterator[dict[str, Any]]:
     same = dict.fromkeys(variants, 0)
     for scene in held_out_scenes(number):
         for name, variant in variants.items():
-            given = {
-                dtype: ask_variant(*pair, scene, variant)[0] for dtype, pair in models.items()
-            }
+            given = {dtype: ask_variant(*pair, scene, variant)[0] for dtype, pair in models.items()}
             for dtype, answers in given.items():
                 pairs = zip(answers, scene.questions, strict=True)
                 right.setdefault((name, dtype), []).extend(a == q.answer for a, q in pairs)

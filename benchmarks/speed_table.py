@@ -44,7 +44,7 @@ def cell(row: Row, way: str) -> str:
 def speedup(row: Row, way: str) -> float:
     """Over the uncompressed encoder."""
     pairs = zip(row["ms"][UNCOMPRESSED], row["ms"][way], strict=True)
-    return median(before / after for before, after in pairs)
+    return float(median(before / after for before, after in pairs))
 
 
 def bound(row: Row, way: str) -> float:

@@ -12,12 +12,14 @@ import pytest
 import torch
 
 import ipcv
+from fixed_lengths import captured
 from ipcv.bench.clock import timed
 from ipcv.bench.cost.memory import peak_bytes
 from ipcv.bench.cost.shapes import build as build_shape
 from ipcv.bench.cost.shapes import shape_config
 from ipcv.bench.cost.subject import load_subject
 from ipcv.bench.cost.workload import Workload
+from ipcv.core.hooks import states_of
 from ipcv.families import adapter_for
 from tests.vision.adapters.families import FAMILIES, build
 
@@ -148,6 +150,17 @@ def test_compiles(name):
         for block in adapter_for(encoder).blocks:
             block.mlp.compile()
         torch.testing.assert_close(call(), expected, atol=1e-4, rtol=1e-4)
+
+
+@needs_gpu
+def test_blocks_at_fixed_lengths_as_a_graph():
+    """A replay reads what the input holds then."""
+    encoder, _ = encoder_call("internvl", ["small"])
+    states = torch.randn(1, 65, 32, device=DEVICE)
+    block = adapter_for(encoder).blocks[0]
+    replay = captured(lambda: states_of(block(states)))
+    states.normal_()
+    torch.testing.assert_close(replay(), states_of(block(states)))
 
 
 def test_peak_memory(record_property):

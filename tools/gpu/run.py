@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -21,8 +22,7 @@ from ipcv.bench.environment import device_name, versions
 from ipcv.core.output import write_json
 
 ROOT = Path(__file__).parents[2]
-SHAPES = "--shapes qwen2-vl-7b qwen2.5-vl-7b qwen3-vl-8b internvl3-8b"
-CASES = ["1,024", "4,096", "256", "8 x 1,024", "16,384", "64 frames x 576"]
+FULL = "--dtype bfloat16"
 SMALL = "--dtype float32 --width 160 --depth 4"
 
 
@@ -32,45 +32,37 @@ class Part(NamedTuple):
     name: str
     seconds: int
     program: str
-    arguments: list[str]
-    quick: list[str]
+    arguments: str
+    quick: str
 
 
-BF16 = ["--dtype", "bfloat16"]
 PARTS = (
-    Part("tests", 70, "-m gpu.tests", [], ["-m", "not slow", "-k", "qwen2_vl or internvl"]),
+    Part("tests", 70, "-m gpu.tests", "", "-m 'not slow' -k 'qwen2_vl or internvl'"),
     Part(
         "speed",
         150,
         "benchmarks/speed.py",
-        [*BF16, *SHAPES.split(), "--seconds", "2", "--cases", *CASES]
-        + ["--attention", "sdpa", "flash_attention_2"],
-        [*SMALL.split(), "--shapes", "qwen2-vl-7b", "--cases", "64", "--seconds", "0"],
+        f"{FULL} --seconds 2 --attention sdpa flash_attention_2 "
+        "--shapes qwen2-vl-7b qwen2.5-vl-7b qwen3-vl-8b internvl3-8b "
+        "--cases 1,024 4,096 256 '8 x 1,024' 16,384 '64 frames x 576'",
+        f"{SMALL} --seconds 0 --shapes qwen2-vl-7b --cases 64",
     ),
     Part(
         "fixed-lengths",
         60,
         "benchmarks/fixed_lengths.py",
-        BF16,
-        [*SMALL.split(), "--shapes", "qwen2-vl-7b", "--case", "64"]
-        + ["--backend", "eager", "--repetitions", "2"],
+        FULL,
+        f"{SMALL} --shapes qwen2-vl-7b --case 64 --backend eager --repetitions 2",
     ),
     Part(
         "generation",
         60,
         "benchmarks/generation.py",
-        [*BF16, "--shape", "qwen2-vl-2b"],
-        ["--dtype", "float32", "--side", "112", "--new-tokens", "2"]
-        + ["--repetitions", "1", "--requests", "1", "2"],
+        f"{FULL} --shape qwen2-vl-2b",
+        "--dtype float32 --side 112 --new-tokens 2 --repetitions 1 --requests 1 2",
     ),
-    Part("precision", 75, "benchmarks/precision.py", [], ["--questions", "6"]),
-    Part(
-        "one-call",
-        15,
-        "benchmarks/one_call.py",
-        BF16,
-        [*SMALL.split(), "--case", "64"],
-    ),
+    Part("precision", 75, "benchmarks/precision.py", "", "--questions 6"),
+    Part("one-call", 15, "benchmarks/one_call.py", FULL, f"{SMALL} --case 64"),
 )
 
 
@@ -81,7 +73,7 @@ def run(part: Part, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, *part.program.split(), str(path)]
     if part.name != "tests":
         command += ["--device", options.device]
-    command += part.quick if options.quick else part.arguments
+    command += shlex.split(part.quick if options.quick else part.arguments)
     if part.name == "precision" and options.dinov2:
         command += ["--dinov2", options.dinov2, "--photos", options.photos]
     print(f"== {part.name}", flush=True)
