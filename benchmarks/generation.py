@@ -58,11 +58,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("file", type=Path, help="JSON with the results; goes on where it ended")
     parser.add_argument("--shape", choices=SHAPES, help="default: the embedded model")
     parser.add_argument("--requests", nargs="+", type=int, default=(1, 16))
-    parser.add_argument("--side", type=int, default=896, help="of the image, in pixels")
+    parser.add_argument("--side", type=int, default=672, help="of the image, in pixels")
     parser.add_argument("--new-tokens", type=int, default=16)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--repetitions", type=int, default=4)
+    parser.add_argument("--repetitions", type=int, default=3)
     return parser.parse_args()
 
 

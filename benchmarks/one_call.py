@@ -59,7 +59,7 @@ def profiled(encoder: nn.Module, variant: Variant, options: argparse.Namespace) 
 def summary(kernels: Iterable[FunctionEvent]) -> dict[str, float]:
     """Their number, milliseconds in which one ran and in which none did, and the longest gap."""
     spans = sorted((event.time_range.start, event.time_range.end) for event in kernels)
-    busy, gaps, until = 0.0, [0.0], spans[0][0]
+    busy, gaps, until = 0.0, [0.0], spans[0][0] if spans else 0.0
     for start, end in spans:
         gaps.append(max(0.0, start - until))
         busy += max(0.0, end - max(start, until))

@@ -37,32 +37,32 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("tests", 70, "-m gpu.tests", "", "-m 'not slow' -k 'qwen2_vl or internvl'"),
+    Part("tests", 60, "-m gpu.tests", "", "-m 'not slow' -k 'qwen2_vl or internvl'"),
     Part(
         "speed",
-        150,
+        160,
         "benchmarks/speed.py",
-        f"{FULL} --seconds 2 --attention sdpa flash_attention_2 "
+        f"{FULL} --seconds 1 --attention sdpa flash_attention_2 "
         "--shapes qwen2-vl-7b qwen2.5-vl-7b qwen3-vl-8b internvl3-8b "
         "--cases 1,024 4,096 256 '8 x 1,024' 16,384 '64 frames x 576'",
         f"{SMALL} --seconds 0 --shapes qwen2-vl-7b --cases 64",
     ),
     Part(
         "fixed-lengths",
-        60,
+        55,
         "benchmarks/fixed_lengths.py",
         FULL,
         f"{SMALL} --shapes qwen2-vl-7b --case 64 --backend eager --repetitions 2",
     ),
     Part(
         "generation",
-        60,
+        70,
         "benchmarks/generation.py",
         f"{FULL} --shape qwen2-vl-2b",
         "--dtype float32 --side 112 --new-tokens 2 --repetitions 1 --requests 1 2",
     ),
-    Part("precision", 75, "benchmarks/precision.py", "", "--questions 6"),
-    Part("one-call", 15, "benchmarks/one_call.py", FULL, f"{SMALL} --case 64"),
+    Part("precision", 50, "benchmarks/precision.py", "", "--questions 6"),
+    Part("one-call", 25, "benchmarks/one_call.py", FULL, f"{SMALL} --case 64"),
 )
 
 
