@@ -1,7 +1,9 @@
 """The GPU run itself: every part works, on a CPU with tiny sizes, and its tables can be written."""
 
+import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gpu.run import PARTS
 from ipcv.bench.variants import UNCOMPRESSED
 from methods import measured_methods
 from tests.vision.adapters.families import build
@@ -89,6 +92,17 @@ def test_its_results_fill_the_page(run):
     assert run["device"] in text
     assert NOT_MEASURED not in text
     assert all(f"{title}:\n\n|" in text for title, _ in SHOWN.values())
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if "/" in part.program])
+def test_arguments_of_a_full_run_are_known(part, monkeypatch):
+    module = importlib.import_module(Path(part.program).stem)
+    monkeypatch.setattr(sys, "argv", [part.program, "out.json", *shlex.split(part.arguments)])
+    assert module.parsed().file == Path("out.json")
+
+
+def test_time_limits_are_seven_minutes_in_all():
+    assert sum(part.seconds for part in PARTS) <= 7 * 60
 
 
 def test_a_column_per_gpu():
