@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test test-versions test-lmms test-vllm check bench clean
+.PHONY: run test test-versions test-lmms test-vllm check bench gpu clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
@@ -33,6 +33,11 @@ check: .venv/.dev
 
 bench: .venv/.run
 	$(BIN)/ipcv bench
+
+# All that only a GPU can tell, in about 7 minutes; without make: tools/gpu/run.sh OUT.
+OUT ?= runs/gpu
+gpu: .venv/.dev
+	PYTHON=$(BIN)/python tools/gpu/run.sh $(OUT)
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest .venv-lmms .venv-vllm
