@@ -8,8 +8,9 @@ export HF_HUB_OFFLINE ?= 1
 run: .venv/.run
 	$(BIN)/ipcv run
 
+# One process per core, of one thread each.
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # With the oldest and the newest transformers that pyproject.toml allows.
 test-versions: .venv-oldest/.dev .venv-newest/.dev
@@ -30,6 +31,7 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/.run
 	$(BIN)/ipcv bench
