@@ -1,28 +1,21 @@
 """Information-preserving compression of the vision encoders of multimodal language models."""
 
-from ipcv import baselines
-from ipcv.api import CompressionHandle, compress
-from ipcv.core.config import IPCV
-from ipcv.language import DART, FastV, RandomDrop, V2Drop
-from ipcv.settings.files import load, save
-from ipcv.settings.presets import Preset, preset
-from ipcv.vision.progressive import Progressive
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DART",
-    "IPCV",
-    "CompressionHandle",
-    "FastV",
-    "Preset",
-    "Progressive",
-    "RandomDrop",
-    "V2Drop",
-    "__version__",
-    "baselines",
-    "compress",
-    "load",
-    "preset",
-    "save",
-]
+if TYPE_CHECKING:
+    from ipcv.public import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> Any:
+        """A name of `ipcv.public`, imported when it is first asked for: torch takes seconds."""
+        if name == "__all__" or not name.startswith("_"):
+            public = import_module("ipcv.public")
+            if name == "__all__" or name in public.__all__:
+                return getattr(public, name)
+        raise AttributeError(f"module 'ipcv' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *import_module("ipcv.public").__all__})

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ipcv.cli import families_table as table
 from ipcv.cli import main
 from ipcv.families import supported_model_types
-from ipcv.cli import families_table as table
 
 README = Path(__file__).parents[2] / "README.md"
 

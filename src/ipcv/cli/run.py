@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
+from ipcv.cli import terminal
 from ipcv.cli.report import Report
 from ipcv.cli.settings import parse_pairs
 from ipcv.inputs.overlay import check_inputs, check_target, draw_overlay
@@ -116,7 +115,7 @@ def run(
     prompt = build_inputs(loaded, processor, media, question)
     if save_overlay is not None:
         check_inputs(prompt)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with terminal.progress() as progress:
         task = progress.add_task("running", total=len(variants) * (REPETITIONS + 2))
         runs = {}
         for key, variant in variants.items():
@@ -129,6 +128,6 @@ def run(
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        Console().print(report.to_table())
+        terminal.console().print(report.to_table())
     if save_overlay is not None:
         draw_overlay(media, prompt, runs["compressed"].calls).save(save_overlay)

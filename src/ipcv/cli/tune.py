@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
+from ipcv.cli import terminal
 from ipcv.core.output import check_writable
 from ipcv.settings.files import save
 
@@ -65,17 +64,17 @@ def tune(
     task = Tuning(images, goal, _lines(prompts), trials, size, seed)
     name = model or str(TINY)
     loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=True)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with terminal.progress() as progress:
         bar = progress.add_task("tuning", total=task.steps)
         advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
         outcome = task.run(name, loaded, processor, records, advance)
-    Console().print(*outcome.tables(), sep="\n")
+    terminal.console().print(*outcome.tables(), sep="\n")
     save(output, outcome.settings, outcome.to_dict())
     if plot is not None:
         from ipcv.bench.plots import plot_quality
 
         plot_quality(plot, outcome.report.points, outcome.report.label)
-    Console(stderr=True).print(f"wrote {output}")
+    terminal.say(f"wrote {output}")
 
 
 def _lines(path: Path | None) -> list[str]:
