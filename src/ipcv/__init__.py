@@ -1,15 +1,16 @@
 """Information-preserving compression of the vision encoders of multimodal language models."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # as type checkers know it; typing itself takes longer than all else here
 
 if TYPE_CHECKING:
     from ipcv.public import *  # noqa: F403
 else:
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         """A name of `ipcv.public`, imported when it is first asked for: torch takes seconds."""
         if name == "__all__" or not name.startswith("_"):
             public = import_module("ipcv.public")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
 
-from ipcv.cli import terminal
-from ipcv.cli.faults import explain
-from ipcv.cli.interrupts import Interrupts, handled
+from ipcv.cli.interrupts import Interrupts
 
-_until_the_end = ExitStack()
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,14 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: those of the process by default; stderr and Ctrl-C stay the command's, then.
     """
-    interrupts = Interrupts(terminal.say)
-    with ExitStack() as stack:
-        stack.enter_context(terminal.owned())
-        stack.enter_context(handled(interrupts))
-        status = _status(arguments, interrupts)
-        interrupts.can_unwind = False
-        if arguments is None:
-            _until_the_end.push(stack.pop_all())
+    whole_process = arguments is None
+    with Interrupts(keep=whole_process) as interrupts:
+        from ipcv.cli import terminal
+
+        with terminal.owned(keep=whole_process):
+            status = _status(arguments, interrupts)
+            interrupts.can_unwind = False
     sys.exit(status)
 
 
@@ -47,6 +45,9 @@ def _status(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
         return 1
     except Exception as error:
         if not interrupts.pressed:  # else whatever came of it
+            from ipcv.cli.faults import explain
+            from ipcv.cli.terminal import say
+
             message, status = explain(error)
-            terminal.say(f"ipcv: {message}")
-    return interrupts.tell() if interrupts.pressed or status == 130 else status
+            say(f"ipcv: {message}")
+    return interrupts.tell() if interrupts.pressed else status

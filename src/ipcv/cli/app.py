@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from ipcv.cli.bench import bench
 from ipcv.cli.eval import evaluate
 from ipcv.cli.inspect import inspect
+from ipcv.cli.interrupts import STATUS
 from ipcv.cli.models import models
 from ipcv.cli.run import run
 from ipcv.cli.serve import serve
@@ -36,17 +37,22 @@ app.command()(version)
 
 
 def execute(arguments: Sequence[str] | None) -> int:
-    """Run a command: its exit status. Usage errors are told, all other exceptions are raised."""
+    """Run a command: its exit status. Usage errors are told, all other exceptions are raised.
+
+    Raises:
+        KeyboardInterrupt: for Ctrl-C, which typer makes a status of, too.
+    """
     given = sys.argv[1:] if arguments is None else list(arguments)
     _require_values(given)
     try:
-        return app(given, standalone_mode=False) or 0
+        status = app(given, standalone_mode=False) or 0
     except TyperException as error:
         if message := " ".join(error.format_message().split()):  # none where the help is all
             say(f"ipcv: {message}")
         return error.exit_code
-    except typer.Abort:
-        raise KeyboardInterrupt from None
+    if status == STATUS:
+        raise KeyboardInterrupt
+    return status
 
 
 def _require_values(arguments: Sequence[str]) -> None:

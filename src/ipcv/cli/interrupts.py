@@ -6,59 +6,62 @@ import _thread
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any
+
+TYPE_CHECKING = False  # typing and contextlib are slow, for what comes before Ctrl-C is handled
+
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 STATUS = 130
 
 
 class Interrupts:
-    """What Ctrl-C does.
+    """Handles Ctrl-C inside a `with`.
 
     Attributes:
-        can_unwind: whether there is something to clean up: before, Ctrl-C ends the process at once,
-            as imports cut short raise anything. It does so the second time, too.
+        keep: whether to handle it to the end of the process.
+        can_unwind: whether there is something to clean up. Where not, Ctrl-C ends the process at
+            once, as imports cut short raise anything; the second time it does so anyway.
         pressed: whether Ctrl-C was pressed.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
         self.can_unwind = self.pressed = self.told = False
-        self.say = say
+
+    def __enter__(self) -> Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._handle), sys.unraisablehook
+        sys.unraisablehook = self._retry
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.keep:
+            signal.signal(signal.SIGINT, self._before[0])
+            sys.unraisablehook = self._before[1]
 
     def tell(self) -> int:
         """Say so, once. The exit status."""
         if not self.told:
             self.told = True
-            self.say("ipcv: interrupted")
+            from ipcv.cli.terminal import say
+
+            say("ipcv: interrupted")
         return STATUS
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Handle the signal."""
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.pressed or not self.can_unwind:
-            with suppress(RuntimeError):  # amid another write
+            try:
                 self.tell()
-            os._exit(STATUS)
+            finally:  # also amid another write
+                os._exit(STATUS)
         self.pressed = True
         raise KeyboardInterrupt
 
-    def retry(self, unraisable: Any) -> None:
+    def _retry(self, unraisable: Any) -> None:
         """Where Python cannot raise, as in a finalizer, a KeyboardInterrupt is raised behind it."""
         if unraisable.exc_type is KeyboardInterrupt:
             self.pressed = False
             _thread.interrupt_main()
         else:
             sys.__unraisablehook__(unraisable)
-
-
-@contextmanager
-def handled(interrupts: Interrupts) -> Iterator[None]:
-    """Let these handle Ctrl-C."""
-    before = signal.signal(signal.SIGINT, interrupts), sys.unraisablehook
-    sys.unraisablehook = interrupts.retry
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        sys.unraisablehook = before[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -31,10 +30,10 @@ _taken: list[_Stderr] = []
 
 
 @contextmanager
-def owned() -> Iterator[None]:
+def owned(keep: bool) -> Iterator[None]:
     """Until the end only `say` and `progress` reach stderr: what libraries write goes into a log.
 
-    That holds for libraries in C, too: libtiff, FFmpeg.
+    That holds for libraries in C, too: libtiff, FFmpeg. With `keep`, to the end of the process.
     """
     python = sys.stderr
     try:
@@ -47,7 +46,8 @@ def owned() -> Iterator[None]:
     try:
         yield
     finally:
-        give_back()
+        if not keep:
+            give_back()
 
 
 def give_back() -> None:
@@ -112,6 +112,8 @@ def _is_systems(stream: TextIO) -> bool:
 @cache
 def _log() -> TextIO:
     """Never closed: handlers of libraries hold on to it."""
+    import tempfile  # not before Ctrl-C is handled
+
     try:
         return tempfile.TemporaryFile("w+", buffering=1, errors="backslashreplace")  # type: ignore[return-value]
     except OSError:  # nowhere to write
