@@ -139,7 +139,7 @@ def test_ctrl_c_is_one_line(verb: list[str], seconds: float, tmp_path: Path) -> 
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    time.sleep(0.02 + seconds)  # main has begun
+    time.sleep(0.1 + seconds)  # main has begun
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "ipcv: interrupted\n")

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 STATUS = 130
 
 
+def _print(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
 class Interrupts:
     """Handles Ctrl-C inside a `with`.
 
@@ -44,8 +48,8 @@ class Interrupts:
         """Say so, once. The exit status."""
         if not self.told:
             self.told = True
-            from ipcv.cli.terminal import say
-
+            terminal = sys.modules.get("ipcv.cli.terminal")
+            say = getattr(terminal, "say", _print)  # not there amid its import
             say("ipcv: interrupted")
         return STATUS
 

@@ -115,6 +115,8 @@ def _log() -> TextIO:
     import tempfile  # not before Ctrl-C is handled
 
     try:
-        return tempfile.TemporaryFile("w+", buffering=1, errors="backslashreplace")  # type: ignore[return-value]
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
     except OSError:  # nowhere to write
-        return open(os.devnull, "w+")
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    return open(descriptor, "w", buffering=1, errors="backslashreplace", closefd=False)
