@@ -112,7 +112,7 @@ def run(
         compressed = Variant()
     elif not compare:
         del variants["uncompressed"]
-    prompt = build_inputs(loaded, processor, media, question)
+    prompt = build_inputs(loaded, processor, media, question, max_new_tokens)
     if save_overlay is not None:
         check_inputs(prompt)
     with terminal.progress() as progress:

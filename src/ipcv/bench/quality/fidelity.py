@@ -15,9 +15,7 @@ from torch.nn import functional as F
 
 from ipcv.bench.quality.records import Records
 from ipcv.bench.variants import UNCOMPRESSED, Variant
-from ipcv.inputs.media import load_image
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+from ipcv.inputs.media import IMAGE_SUFFIXES, load_image
 
 
 @dataclass(frozen=True)
