@@ -62,15 +62,15 @@ OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml
 	@touch $@
 
 # An older av than ours, and torchvision even on a CPU.
-.venv-lmms/.dev: constraints.txt pyproject.toml tools/torchvision_on_cpu.py
+.venv-lmms/.dev: constraints.txt pyproject.toml .ci/torchvision_on_cpu.py
 	$(PYTHON) -m venv $(@D)
 	grep -v '^av==' constraints.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt torch==2.13.0
-	$(@D)/bin/python tools/torchvision_on_cpu.py
+	$(@D)/bin/python .ci/torchvision_on_cpu.py
 	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt -e ".[dev,lmms-eval]"
 	@touch $@
 
-.venv-vllm/.ready: tools/vllm_cpu_env.sh tools/torchvision_on_cpu.py pyproject.toml
+.venv-vllm/.ready: .ci/vllm_cpu_env.sh .ci/torchvision_on_cpu.py pyproject.toml
 	rm -rf $(@D)
-	PYTHON=$(PYTHON) tools/vllm_cpu_env.sh $(@D)
+	PYTHON=$(PYTHON) .ci/vllm_cpu_env.sh $(@D)
 	@touch $@

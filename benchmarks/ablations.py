@@ -11,23 +11,23 @@ from torch.nn import functional as F
 
 from ipcv import Progressive
 from ipcv.vision.progressive import PruningRun
-from ipcv.vision.tokens import Run, Tokens
+from ipcv.vision.tokens import Attend, TokenRun, Tokens
 
 
 class ByFeatures(PruningRun):
     """Counterparts by the cosine of normed features."""
 
-    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:  # noqa: D102
-        return super().shrink(tokens._replace(plain_key=tokens.normed[:, :, None]), r, scale)
+    def shrink(self, tokens: Tokens, r: int, attend: Attend) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return super().shrink(tokens._replace(plain_key=tokens.normed[:, :, None]), r, attend)
 
 
 class ByBoth(PruningRun):
     """Counterparts by the mean of both cosines."""
 
-    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def shrink(self, tokens: Tokens, r: int, attend: Attend) -> tuple[Tensor, Tensor]:  # noqa: D102
         parts = tokens.plain_key.mean(2), tokens.normed
         both = torch.cat([F.normalize(part.float(), dim=-1) for part in parts], dim=-1)
-        return super().shrink(tokens._replace(plain_key=both[:, :, None]), r, scale)
+        return super().shrink(tokens._replace(plain_key=both[:, :, None]), r, attend)
 
 
 class Uncounted(PruningRun):
@@ -56,7 +56,7 @@ class WithRun(Progressive):
         protected: int,
         rows: Tensor,
         positions: Callable[[], Tensor],
-    ) -> Run:
+    ) -> TokenRun:
         sizes = torch.ones(rows.shape, device=rows.device)
         return self.run(lengths, protected, rows, sizes, self, positions()[rows])
 
@@ -80,10 +80,7 @@ def ablations(depth: int) -> dict[str, Progressive]:
         "counted, however unlike": WithRun(0.8, run=FullyCounted),
         "counterparts by features": WithRun(0.8, run=ByFeatures),
         "counterparts by both": WithRun(0.8, run=ByBoth),
-        **{
-            f"rebuilt by {name}": replace(whole, reconstruction=name)
-            for name in ("affine", "mean", "nearest", "none")
-        },
+        **{f"rebuilt by {name}": replace(whole, reconstruction=name) for name in ("mean", "none")},
         "nothing before the first block": replace(whole, smooth_share=0),
         "more before the first block": replace(whole, smooth_share=0.62),
         "10 neighbours": replace(whole, num_neighbors=10),

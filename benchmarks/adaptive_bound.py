@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ipcv.bench.plots import method_of
-from ipcv.bench.variants import UNCOMPRESSED
+from ipcv.bench.variants import UNCOMPRESSED, method_of
 
 BUDGETS = (0.8, 0.7, 0.6, 0.5, 0.4)
 STEPS = 60

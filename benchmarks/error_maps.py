@@ -1,4 +1,4 @@
-"""Draw what information is lost where: errors per patch, by method, of one crop of every kind.
+"""Maps of the information lost: errors per patch, by method, of one crop of every kind.
 
 python benchmarks/error_maps.py facebook/dinov2-small photos/evaluation
 """
@@ -21,7 +21,7 @@ PICTURE = Path(__file__).parent / "results" / "error-maps.png"
 SHOWN = (
     ("published", 0.65),
     ("tome-decreasing", 0.8),
-    ("contrast", 0.5),
+    ("mixed-resolution", 0.5),
     ("progressive", 0.65),
     ("downsample", 0.5),
 )

@@ -1,4 +1,4 @@
-"""Videos: neighbours from the whole item, or from the frames around a patch. What does it cost?
+"""The cost of a scope in videos: neighbours from the whole item, or from frames around a patch.
 
     python benchmarks/neighbor_scope.py PHOTOS
 

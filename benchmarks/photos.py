@@ -1,4 +1,4 @@
-"""Make the folders of crops that the fidelity tables are measured on.
+"""The folders of crops that the fidelity tables are measured on.
 
     pip install "ipcv[eval]" scikit-learn
     python benchmarks/photos.py photos --crops 200

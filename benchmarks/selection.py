@@ -1,8 +1,8 @@
-"""Screen ways to keep patches and to rebuild the others, at equal FLOPs, for ``selection.md``.
+"""A screening of ways to keep patches and rebuild the others, at equal FLOPs, for ``selection.md``.
 
     pip install "ipcv[eval]" scikit-learn
     python benchmarks/photos.py photos
-    PYTHONPATH=tools python benchmarks/selection.py facebook/dinov2-small photos
+    python benchmarks/selection.py facebook/dinov2-small photos
 
 On calibration images, and on scenes that are no held-out ones. Goes on from where it was
 interrupted: single results are kept in ``--work``.
@@ -45,7 +45,7 @@ SIDE = 448
 CALIBRATION = HELD_OUT + 100_000
 """The seed of the first scene to screen on; the held-out questions never get that far."""
 
-NAMED = ("published", "contrast", "progressive", "tome", "tome-decreasing", "downsample")
+NAMED = ("published", "mixed-resolution", "progressive", "tome", "tome-decreasing", "downsample")
 RATIOS = (0.65, 0.8)
 
 
@@ -54,7 +54,7 @@ def candidates(model: nn.Module) -> dict[str, Variant]:
     encoder, module = find_encoder(model)
     pairs = [(selector, "linear") for selector in SELECTORS]
     pairs += [("difference", reconstruction) for reconstruction in RECONSTRUCTORS]
-    pairs += [("stratified", "mean"), ("random", "mean")]
+    pairs += [("random", "mean")]
     parts = {
         f"{s} / {r}": Variant(IPCV(2, 0.65, 0, selector=s, reconstruction=r)) for s, r in pairs
     }

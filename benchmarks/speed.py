@@ -30,7 +30,7 @@ import ipcv
 from ipcv.bench.clock import milliseconds
 from ipcv.bench.cost.flops import count_flops
 from ipcv.bench.cost.memory import peak_bytes
-from ipcv.bench.cost.shapes import SHAPES, build, shape_config
+from ipcv.bench.cost.shapes import DIMENSIONS, build, shape_config
 from ipcv.families import find_encoder
 from straightforward import straightforward
 
@@ -209,7 +209,7 @@ def main() -> None:
     """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("file", type=Path, help="JSON with the results; goes on where it ended")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=PUBLISHED)
+    parser.add_argument("--shapes", nargs="+", choices=DIMENSIONS, default=PUBLISHED)
     parser.add_argument("--cases", nargs="+", choices=CASES | LONG, default=CASES)
     parser.add_argument("--depth", type=int, help="blocks; default: few on a CPU, else all")
     parser.add_argument("--width", type=int, help="of Qwen2-VL, instead of 1280")

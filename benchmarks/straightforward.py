@@ -20,7 +20,7 @@ from ipcv.core.arguments import Arguments, bind
 from ipcv.core.hooks import Hooks, Method, states_of, with_states
 from ipcv.families import adapter_for
 from ipcv.vision.adapters.base import EncoderAdapter
-from ipcv.vision.selection import Choice, Selection, choose
+from ipcv.vision.selection import Choice, Selection
 
 
 class Gathered:
@@ -110,7 +110,7 @@ class Straightforward:
         """Choose the rows to keep and find the neighbours of the others."""
         rows = self.adapter.rows(hidden_states)
         layout = self.adapter.layout(self.context, hidden_states)
-        choice = choose(self.previous, rows, layout, self.method)
+        choice = self.method.choose(self.previous, rows, layout)
         states = rows[choice.removed], rows[choice.kept]
         neighbors = all_nearest(*states, choice, self.method.num_neighbors)
         self.selection = Selection(*choice, Gathered(*states, neighbors))  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""Write the measured tables into ``selection.md``.
+"""The measured tables of ``selection.md``.
 
-PYTHONPATH=tools python benchmarks/write_selection.py
+python benchmarks/write_selection.py
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write the embedded model with attention heads of 64 in place of 40, giving the same answers.
+"""The embedded model with attention heads of 64 in place of 40, giving the same answers.
 
 vLLM's attention on a CPU takes heads of some sizes only. Padding is exact but for rounding: what is
 added is zero, and scales, RMSNorm weights and the rotary base make up for the changed sizes.

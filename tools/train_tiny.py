@@ -1,4 +1,4 @@
-"""Train the model that ships in ``ipcv/models/tiny``, from scratch, on drawn scenes.
+"""The training of the model in ``ipcv/models/tiny``, from scratch, on drawn scenes.
 
     python tools/train_tiny.py --checkpoint runs/tiny.pt
 

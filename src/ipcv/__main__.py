@@ -1,4 +1,4 @@
-"""`python -m ipcv`."""
+"""The `ipcv` command as `python -m ipcv`."""
 
 from ipcv.cli import main
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import TracebackType
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
-from ipcv.core.config import IPCV
-from ipcv.families import adapter_for
+from ipcv.core.config import require_instance
+from ipcv.core.hooks import Hooked
+from ipcv.families import adapter_for, find_decoder, patches_per_token
 from ipcv.language.checks import check_method
 from ipcv.language.engine import DecoderEngine
 from ipcv.language.method import LanguageMethod
-from ipcv.language.registry import find_decoder
 from ipcv.stats import Stats
-from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.adapters.observer import Observer
-from ipcv.vision.every_block import ProgressiveEngine
-from ipcv.vision.one_step import Engine
-from ipcv.vision.tokens import ProgressiveMethod
+from ipcv.vision.engine import VisionEngine
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.watch import Watch
 
-VisionMethod = IPCV | ProgressiveMethod
-"""What the vision encoder can be compressed by."""
-
-Attached = Engine | ProgressiveEngine | DecoderEngine | Observer
-
-_compressed: WeakSet[nn.Module] = WeakSet()
+_attaching = threading.Lock()
+_attached: WeakKeyDictionary[nn.Module, list[ref[Hooked[Any]]]] = WeakKeyDictionary()
+"""What is hooked into a module, whose hooks keep it alive."""
 
 
 class CompressionHandle:
@@ -36,9 +34,8 @@ class CompressionHandle:
         stats: what was pruned, per encoder call and item, and per prefill; see `ipcv.stats`.
     """
 
-    def __init__(self, engines: Sequence[Attached], stats: Stats) -> None:
-        self._engines, self.stats = engines, stats
-        self._has_vision = any(isinstance(engine, Engine | ProgressiveEngine) for engine in engines)
+    def __init__(self, engines: Sequence[Hooked[Any]], stats: Stats, has_vision: bool) -> None:
+        self._engines, self.stats, self._has_vision = engines, stats, has_vision
 
     @property
     def kept_indices(self) -> list[Tensor]:
@@ -60,11 +57,12 @@ class CompressionHandle:
         return self.stats.calls[-1].kept_indices
 
     def remove(self) -> None:
-        """Restore the untouched model. Removing again does nothing."""
-        engines, self._engines = self._engines, ()
-        for engine in reversed(engines):
-            engine.detach()
-            _compressed.discard(_target(engine))
+        """Restore the untouched model, once calls in other threads have ended.
+
+        Removing again does nothing. Raises `RuntimeError` while the model runs in this thread.
+        """
+        _detach(self._engines)
+        self._engines = ()
 
     def __enter__(self) -> CompressionHandle:
         return self
@@ -88,16 +86,18 @@ def compress(
     layers (with methods at the encoder's output, none) on all tokens, the others on those that are
     left; decoding works as ever.
 
-    What is asked for besides the answer shows the pruning. Attention maps (`output_attentions`) of
-    pruned blocks have the rows and columns of the tokens that queried and were attended there. With
-    `language`, `output_hidden_states` are shorter between the pruning and the last layer, and the
-    states and logits at positions of dropped tokens mean nothing.
+    What is asked for besides the answer shows the pruning. With `ipcv.IPCV` and
+    `ipcv.MixedResolution`, attention maps (`output_attentions`) of pruned blocks have the rows and
+    columns of the tokens that queried and were attended there; other methods have none to show, and
+    refuse. With `language`, `output_hidden_states` are shorter between the pruning and the last
+    layer, and the states and logits at positions of dropped tokens mean nothing.
 
     Args:
         model: a supported `transformers` model: the full one or, with `vision` alone, also its
             inner model or a bare encoder.
-        vision: settings for the vision encoder; `ipcv.preset(model).vision` are the published ones.
-            Or a rival from `ipcv.baselines`.
+        vision: a method for the vision encoder: `ipcv.IPCV`, `ipcv.MixedResolution`,
+            `ipcv.Progressive`, a rival from `ipcv.baselines`, or one of your own.
+            `ipcv.preset(model).vision` is what is known to be good for a model.
         language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
             `ipcv.RandomDrop`; or one at the encoder's output, `ipcv.baselines.VisionZip` or
             `ipcv.baselines.CDPruner`.
@@ -109,79 +109,72 @@ def compress(
     """
     if vision is None and language is None:
         raise TypeError("nothing to do: give vision, language or both")
-    if vision is not None and not isinstance(vision, VisionMethod):
-        raise TypeError(
-            f"vision must be an ipcv.IPCV or one of ipcv.baselines, got {type(vision).__name__}"
-        )
-    if language is not None and not isinstance(language, LanguageMethod):
-        raise TypeError(
-            f"language must be a method such as ipcv.DART or ipcv.FastV, "
-            f"got {type(language).__name__}"
-        )
-    stats, engines, encoder = Stats(), list[Attached](), None
+    require_instance("vision", vision, VisionMethod, "such as ipcv.IPCV() or ipcv.Progressive()")
+    require_instance("language", language, LanguageMethod, "such as ipcv.DART() or ipcv.FastV()")
+    stats, engines, encoder = Stats(), list[Hooked[Any]](), None
     if vision is not None:
-        encoder = _vision_engine(adapter_for(model), vision, stats)
+        encoder = vision.engine(adapter_for(model), stats.add)
         engines.append(encoder)
+        if model is not encoder.target:
+            engines.append(Watch(model, encoder))
     if language is not None:
         engines += _language_engines(model, language, encoder, stats)
-    if any(_target(engine) in _compressed for engine in engines):
-        raise RuntimeError(
-            "this model is compressed already: call remove() on its handle before compressing again"
-        )
-    for engine in engines:
-        engine.attach()
-        _compressed.add(_target(engine))
-    return CompressionHandle(engines, stats)
+    _attach(engines)
+    return CompressionHandle(engines, stats, vision is not None)
 
 
-def _vision_engine(
-    adapter: EncoderAdapter, vision: VisionMethod, stats: Stats
-) -> Engine | ProgressiveEngine:
-    if isinstance(vision, IPCV):
-        check_vision(vision, len(adapter.blocks), adapter.max_patches)
-        return Engine(adapter, vision, stats)
-    if not adapter.can_merge:
-        raise ValueError(
-            f"{type(vision).__name__} does not work in a {type(adapter.encoder).__name__}: "
-            "padding, windows and rotary positions with CLS are not supported"
-        )
-    return ProgressiveEngine(adapter, vision, stats)
+def remove(model: nn.Module) -> None:
+    """Undo what compresses a model, for whoever did not keep the handle.
+
+    Args:
+        model: the model, or one around or inside it; untouched ones stay as they are.
+
+    Raises:
+        RuntimeError: the model runs in this thread.
+    """
+    found = [engine() for module in model.modules() for engine in _attached.get(module, ())]
+    _detach([engine for engine in found if engine is not None])
 
 
 def _language_engines(
     model: nn.Module,
     method: LanguageMethod,
-    encoder: Engine | ProgressiveEngine | None,
+    encoder: VisionEngine[Any] | None,
     stats: Stats,
-) -> list[Attached]:
+) -> list[Hooked[Any]]:
     """For the language side; `encoder` is that of the vision side, where there is one."""
     decoder = find_decoder(model)
     check_method(method, decoder)
     if not method.needs_encoder:
-        return [DecoderEngine(decoder, method, stats)]
-    if isinstance(encoder, ProgressiveEngine):
+        return [DecoderEngine(decoder, method, stats.add_prefill)]
+    if encoder is not None and not encoder.is_observable:
         raise ValueError(
-            f"{type(method).__name__} ranks patches by their attention in the encoder, where ToMe "
-            "has merged them: use one of the two"
+            f"{type(method).__name__} ranks patches by their attention in the encoder, where every "
+            "block has other ones by the vision side's method: use one of the two"
         )
     adapter = adapter_for(decoder.generator) if encoder is None else encoder.adapter
-    observer = Observer(adapter, decoder.calls, decoder.owner.config)
-    return [observer, DecoderEngine(decoder, method, stats, observer)]
+    observer = Observer(adapter, decoder.calls, patches_per_token(decoder.owner.config))
+    return [observer, DecoderEngine(decoder, method, stats.add_prefill, observer)]
 
 
-def _target(engine: Attached) -> nn.Module:
-    return engine.decoder.model if isinstance(engine, DecoderEngine) else engine.adapter.encoder
+def _attach(engines: Sequence[Hooked[Any]]) -> None:
+    """All of them, or none."""
+    with _attaching:
+        if any(engine.target in _attached for engine in engines):
+            raise RuntimeError(
+                "this model is compressed already: call remove() on its handle, or "
+                "ipcv.remove(model), before compressing again"
+            )
+        try:
+            for engine in engines:
+                engine.attach()
+                _attached.setdefault(engine.target, []).append(ref(engine))
+        except BaseException:
+            _detach(engines)
+            raise
 
 
-def check_vision(vision: IPCV, depth: int, max_patches: int = EncoderAdapter.max_patches) -> None:
-    """Raise `ValueError` for settings that cannot work for an encoder of `depth` blocks."""
-    if vision.prune_layer >= depth:
-        raise ValueError(
-            f"prune_layer {vision.prune_layer} is beyond the encoder's {depth} blocks: "
-            f"it must be between 1 and {depth - 1}"
-        )
-    if int(max_patches * (1 - vision.reduction_ratio)) < 1:
-        raise ValueError(
-            f"reduction_ratio {vision.reduction_ratio} keeps no patch: even of "
-            f"{max_patches:,} patches none is left; it must be at most {1 - 1 / max_patches:.4f}"
-        )
+def _detach(engines: Sequence[Hooked[Any]]) -> None:
+    for engine in reversed(engines):
+        engine.detach()
+        _attached.pop(engine.target, None)

@@ -1,4 +1,4 @@
-"""What IPCV is compared against, under the same interface.
+"""The rivals of IPCV, under the same interface.
 
 `ipcv.compress(model, vision=ipcv.baselines.ToMe())` for what works inside the vision encoder;
 `ipcv.compress(model, language=ipcv.baselines.VisionZip())` for what works at its output;
@@ -8,15 +8,11 @@
 from ipcv.inputs.downsampling import Downsample
 from ipcv.language.cdpruner import CDPruner
 from ipcv.language.visionzip import VisionZip
-from ipcv.vision.prune import PruneOnly, RandomPrune, UniformPrune
 from ipcv.vision.tome import ToMe
 
 __all__ = [
     "CDPruner",
     "Downsample",
-    "PruneOnly",
-    "RandomPrune",
     "ToMe",
-    "UniformPrune",
     "VisionZip",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ipcv.bench.servers import Prompt, compare_servers, suite_prompts
+from ipcv.bench.servers import Request, compare_servers, suite_prompts
 
 pytest.importorskip("openai")
 
@@ -76,7 +76,7 @@ def stubs() -> Iterator[tuple[Stub, Stub]]:
 
 
 PROMPTS = [
-    Prompt(("data:image/png;base64,",), f"{i} {word}", "red")
+    Request(("data:image/png;base64,",), f"{i} {word}", "red")
     for i, word in enumerate(["red", "red", "red", "blue", "red", "red", "blue"])
 ]
 

@@ -85,7 +85,7 @@ def test_language_side(
     assert after["llm_tokens"] < before["llm_tokens"]  # type: ignore[index]
     assert after["kv_megabytes"] < before["kv_megabytes"]  # type: ignore[index]
     assert result["language"]["reduction_ratio"] == 0.9  # type: ignore[index]
-    for name in ("fastv", "v2drop", "random", "visionzip", "cdpruner"):
+    for name in ("fastv", "v2drop", "random-drop", "visionzip", "cdpruner"):
         result = report(capsys, *options, "--no-compare", "--language", name, image, QUESTION)
         assert result["compressed"]["llm_tokens"] < before["llm_tokens"]  # type: ignore[index]
 
@@ -136,18 +136,25 @@ def test_bad_input_is_one_line(
     assert "does not exist" in error_of(capsys, tmp_path / "none.png", QUESTION)
     assert "question is empty" in error_of(capsys, image, "  ")
     assert "then the question" in error_of(capsys, image)
-    assert "prune_layer" in error_of(capsys, "--prune-layer", 0, image, QUESTION)
+    assert "prune_layer" in error_of(capsys, "--set", "prune_layer=0", image, QUESTION)
     assert "reduction_ratio" in error_of(capsys, "--reduction-ratio", 1, image, QUESTION)
-    assert "scope" in error_of(capsys, "--scope", "frame", image, QUESTION)
-    assert "beyond" in error_of(capsys, *options, "--prune-layer", 4, image, QUESTION)
+    assert "scope" in error_of(capsys, "--set", "scope=frame", image, QUESTION)
+    assert "beyond" in error_of(
+        capsys, *options, "--method", "ipcv", "--set", "prune_layer=4", image, QUESTION
+    )
     assert "neither a folder" in error_of(capsys, "--model", tmp_path / "none", image, QUESTION)
-    assert "unknown language method" in error_of(capsys, "--language", "x", image, QUESTION)
+    assert "unknown method" in error_of(capsys, "--language", "x", image, QUESTION)
     assert "needs a method" in error_of(capsys, "--language-option", "a=1", image, QUESTION)
     fastv = ("--language", "fastv", "--language-option")
     assert "no setting a" in error_of(capsys, *fastv, "a=1", image, QUESTION)
     assert "write it like" in error_of(capsys, *fastv, "prune_layer", image, QUESTION)
+    assert "unknown method 'x'" in error_of(capsys, "--method", "x", image, QUESTION)
+    twice = ("--reduction-ratio", 0.5, "--set", "reduction_ratio=0.6")
+    assert "given twice" in error_of(capsys, *twice, image, QUESTION)
+    tome = ("--method", "tome", "--set", "prune_layer=2")
+    assert "ToMe has no setting prune_layer" in error_of(capsys, *tome, image, QUESTION)
     assert "is a file" in error_of(capsys, image, image)
-    nothing = ("--no-compress", "--prune-layer", 2)
+    nothing = ("--no-compress", "--set", "prune_layer=2")
     assert "nothing for settings" in error_of(capsys, *nothing, image, QUESTION)
     assert "cannot be used" in error_of(capsys, "--device", "meta", image, QUESTION)
     assert "No such option" in error_of(capsys, "--nonsense")

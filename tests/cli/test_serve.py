@@ -28,7 +28,7 @@ def serve(*arguments: str) -> int:
 
 
 def test_settings_and_flags_are_handed_on(vllm: list[list[str]]) -> None:
-    options = ["--reduction-ratio", "0.5", "--prune-layer", "4", "--attention", "full"]
+    options = ["--reduction-ratio", "0.5", "--set", "prune_layer=4", "--attention", "full"]
     assert serve(MODEL, *options, "--", "--port", "8001", "--dtype=half") == 0
     ((*start, settings, port, number, dtype),) = vllm
     assert start == ["serve", MODEL, "--additional-config"]
@@ -46,9 +46,11 @@ def test_the_preset_alone(vllm: list[list[str]]) -> None:
     ("arguments", "message"),
     [
         (["--reduction-ratio", "1"], "reduction_ratio must be a number in [0, 1), got 1.0"),
-        (["--prune-layer", "0"], "prune_layer must be an integer of at least 1, got 0"),
+        (["--set", "prune_layer=0"], "prune_layer must be an integer of at least 1, got 0"),
         (["--attention", "fast"], "attention must be one of auto, sdpa, flash, full, got 'fast'"),
-        (["--selector", "best"], "selector must be one of"),
+        (["--set", "selector=best"], "selector must be one of"),
+        (["--method", "progressive"], "by IPCV or MixedResolution, not by Progressive"),
+        (["--method", "best"], "unknown method 'best': use one of ipcv"),
         (["--", "--additional-config={}"], "ipcv serve makes --additional-config itself"),
     ],
 )
@@ -88,11 +90,11 @@ def test_without_vllm(
 def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ipcv.json"
     ipcv.save(path, ipcv.Preset(ipcv.IPCV(4, 0.5)))
-    changes, attention = split({"settings": str(path), "reduction_ratio": 0.6})
+    typed, attention = split({"settings": str(path), "reduction_ratio": 0.6})
     assert attention == "auto"
-    assert ipcv.IPCV.from_dict(changes) == ipcv.IPCV(4, 0.6)
+    assert typed.vision_for(ipcv.IPCV()) == ipcv.IPCV(4, 0.6)
     assert serve(MODEL, "--settings", str(path)) == 0
     ipcv.save(path, ipcv.Preset(ipcv.Progressive()))
     capsys.readouterr()
     assert serve(MODEL, "--settings", str(path)) == 1
-    assert "holds Progressive" in capsys.readouterr().err
+    assert "not by Progressive" in capsys.readouterr().err

@@ -123,7 +123,7 @@ def test_run_takes_settings(capsys, checkpoint, image, settings):
     report = json.loads(capsys.readouterr().out)
     assert (report["vision"]["selector"], report["vision"]["reduction_ratio"]) == ("uniform", 0.75)
     assert report["language"]["method"] == "FastV"
-    assert run(*command, "--reduction-ratio", 0.5, "--language", "random", image, "What?") == 0
+    assert run(*command, "--reduction-ratio", 0.5, "--language", "random-drop", image, "What?") == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["vision"]["selector"], report["vision"]["reduction_ratio"]) == ("uniform", 0.5)
     assert report["language"]["method"] == "RandomDrop"

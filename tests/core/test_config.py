@@ -9,13 +9,13 @@ import torch
 
 import ipcv
 from ipcv.baselines import CDPruner, VisionZip
-from ipcv.settings.methods import METHODS
+from ipcv.settings.methods import LANGUAGE
 
 SETTINGS = [
     ipcv.IPCV(prune_layer=2, reduction_ratio=0.5, scope="batch"),
-    ipcv.IPCV(prune_layer=0, selector="contrast"),
+    ipcv.IPCV(prune_layer=0, selector="norm"),
+    ipcv.MixedResolution(0.4),
     ipcv.IPCV(selector="uniform", reconstruction="none"),
-    ipcv.baselines.PruneOnly(prune_layer=2),
     ipcv.DART(prune_layer=3, reduction_ratio=0.65, normalize=False),
     ipcv.FastV(prune_layer=3),
     ipcv.V2Drop(stages=((3, 0.25), (16, 0.05), (22, 0.0))),
@@ -47,8 +47,8 @@ def test_unknown_setting(settings):
 
 WRONG = [
     (ipcv.IPCV, {"prune_layer": 0}),
-    (ipcv.IPCV, {"prune_layer": 0, "selector": "stratified"}),
-    (ipcv.IPCV, {"prune_layer": -1, "selector": "contrast"}),
+    (ipcv.IPCV, {"prune_layer": 0, "selector": "difference"}),
+    (ipcv.IPCV, {"prune_layer": -1, "selector": "norm"}),
     (ipcv.IPCV, {"prune_layer": True}),
     (ipcv.IPCV, {"prune_layer": np.bool_(True)}),
     (ipcv.IPCV, {"prune_layer": np.int64(0)}),
@@ -98,7 +98,7 @@ def test_integers_of_other_libraries(layer):
     assert type(ipcv.IPCV(layer).prune_layer) is int
 
 
-@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("method", LANGUAGE.values())
 def test_defaults_are_for_the_reference_depth(method):
     assert method().scaled(method.reference_depth) == method()
 
@@ -109,5 +109,5 @@ def test_published_language_sides_are_for_28_layers():
 
 
 def test_names_of_the_methods():
-    assert list(METHODS) == ["dart", "fastv", "v2drop", "random", "visionzip", "cdpruner"]
-    assert all(METHODS[name]().prune_layers for name in METHODS)
+    assert list(LANGUAGE) == ["dart", "fastv", "v2drop", "random-drop", "visionzip", "cdpruner"]
+    assert all(LANGUAGE[name]().prune_layers for name in LANGUAGE)

@@ -42,7 +42,8 @@ def test_select_top(lengths_and_counts, data):
     kept, removed = ops.select_top(torch.tensor(scores), lengths, counts)
     expected = []
     for rows, count in zip(split(lengths), counts, strict=True):
-        expected += sorted(sorted(rows, key=lambda row: (-scores[row], row))[:count])
+        even = {row: place * ops.SPREAD % 2**32 for place, row in enumerate(rows)}
+        expected += sorted(sorted(rows, key=lambda row: (-scores[row], even[row]))[:count])
     assert kept.tolist() == expected
     assert removed.tolist() == [row for row in range(number) if row not in expected]
     assert kept.dtype == removed.dtype == torch.int64

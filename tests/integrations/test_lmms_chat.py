@@ -7,7 +7,7 @@ from PIL import Image
 
 from ipcv.baselines import Downsample
 from ipcv.integrations.lmms_eval.chat import (
-    ANSWER_TOKENS,
+    DEFAULT_NEW_TOKENS,
     cut,
     generation_settings,
     read_messages,
@@ -77,7 +77,7 @@ def test_what_cannot_be_read(part: dict[str, Any], message: str) -> None:
 
 def test_greedy_whatever_the_checkpoint_says() -> None:
     off = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    assert generation_settings({})[0] == {"max_new_tokens": ANSWER_TOKENS} | off
+    assert generation_settings({})[0] == {"max_new_tokens": DEFAULT_NEW_TOKENS} | off
     hub_task = {"max_new_tokens": 16, "temperature": 0.0, "top_p": 1.0, "num_beams": 1}
     expected = {"max_new_tokens": 16, "num_beams": 1} | off
     assert generation_settings(hub_task | {"do_sample": False})[0] == expected

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ipcv.language.registry import find_decoder
+from ipcv.families import find_decoder
 
 
 def dropped_columns(prefill, past=0):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipcv.language.cache import Held, PrunedLayer
-from ipcv.language.layout import PADDING, TEXT, Layout
+from ipcv.language.layout import PADDING, TEXT, PromptLayout
 from ipcv.language.masks import causal_mask, pick_mask
 
 SEGMENTS = st.lists(st.tuples(st.sampled_from([TEXT, 1, 2]), st.integers(1, 4)), max_size=5)
@@ -20,7 +20,7 @@ def padded(rows):
 @given(rows=st.lists(SEGMENTS, min_size=1, max_size=3), data=st.data())
 def test_pruned_layout(rows, data):
     rows = [[kind for kind, n in row for _ in range(n)] + [TEXT] for row in rows]
-    layout = Layout.of(padded(rows))
+    layout = PromptLayout.of(padded(rows))
     assert list(layout.real) == [len(row) for row in rows]
     assert sum(run.length for run in layout.runs) == sum(k > 0 for row in rows for k in row)
     counts = [data.draw(st.integers(0, run.length)) for run in layout.runs]
@@ -47,7 +47,7 @@ def test_pruned_layout(rows, data):
 
 
 def test_drafts_are_no_text_of_the_prompt():
-    layout = Layout.of(torch.tensor([[0, 1, 1, 0, 0, 0]]), drafts=2)
+    layout = PromptLayout.of(torch.tensor([[0, 1, 1, 0, 0, 0]]), drafts=2)
     assert layout.last == (3,)
     assert layout.runs[0].text_after == 1
     assert layout.pruned([1]).last == (2,)
@@ -58,9 +58,9 @@ def test_tokens_of_the_encoder():
     """Images come before videos there; rows may be repeated behind it."""
     image, video = 1, 2
     rows = [[TEXT, video, video, TEXT, image, TEXT], [TEXT, image, image, TEXT, TEXT, TEXT]]
-    once = Layout.of(torch.tensor(rows))
+    once = PromptLayout.of(torch.tensor(rows))
     assert once.encoder_tokens(5).tolist() == [3, 4, 0, 1, 2]
-    twice = Layout.of(torch.tensor(rows).repeat_interleave(2, dim=0))
+    twice = PromptLayout.of(torch.tensor(rows).repeat_interleave(2, dim=0))
     assert twice.encoder_tokens(5).tolist() == [3, 4, 0] * 2 + [1, 2] * 2
     for wrong in (4, 6):
         with pytest.raises(RuntimeError, match="visual tokens that are expected"):

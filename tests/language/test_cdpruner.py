@@ -9,8 +9,8 @@ from torch.nn import functional as F
 import ipcv
 from ipcv.baselines import CDPruner
 from ipcv.core import ops
+from ipcv.families import find_decoder
 from ipcv.language.cdpruner import most_diverse, relevance
-from ipcv.language.registry import find_decoder
 from tests.language.test_matrix import CASES
 from tests.language.test_methods import images_of, kept_by
 from tests.language.tiny import NAMES, build, inputs

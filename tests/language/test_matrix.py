@@ -5,7 +5,7 @@ import torch
 
 import ipcv
 from ipcv.baselines import CDPruner, VisionZip
-from ipcv.vision.adapters.observer import PATCHES_PER_TOKEN
+from ipcv.families import family_of
 from tests.language.masked import dropped_columns, masked
 from tests.language.tiny import NAMES, VARIANTS, build, inputs
 from tests.vision.adapters.families import FAMILIES
@@ -35,7 +35,7 @@ def supports(name, method):
     model_type = build(name).config.model_type
     if method.prune_layers[0] == 0 and model_type.startswith("qwen3"):
         return False
-    return not method.needs_encoder or model_type in PATCHES_PER_TOKEN
+    return not method.needs_encoder or family_of(model_type).patches_per_token is not None
 
 
 def cases():

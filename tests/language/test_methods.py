@@ -11,12 +11,12 @@ from torch._subclasses import FakeTensorMode
 
 import ipcv
 from ipcv.baselines import CDPruner
+from ipcv.families import find_decoder
 from ipcv.language.cache import KeyRecorder
-from ipcv.language.call import Call
+from ipcv.language.call import ModelCall
 from ipcv.language.dart import least_similar
 from ipcv.language.engine import DecoderEngine
-from ipcv.language.layout import Layout
-from ipcv.language.registry import find_decoder
+from ipcv.language.layout import PromptLayout
 from ipcv.stats import Stats
 from tests.language.test_matrix import CASES
 from tests.language.tiny import NAMES, VARIANTS, build, inputs
@@ -155,10 +155,10 @@ def test_layers_on_several_devices(method):
     decoder = find_decoder(model)
     add_hook_to_module(decoder.norm, AlignDevicesHook(execution_device="cpu"))
     width, head_dim = decoder.config.hidden_size, decoder.layers[0].self_attn.head_dim
-    layout = Layout.of(torch.tensor([[0, 1, 1, 1, 1, 0, 0], [-1, 0, 1, 1, 1, 1, 0]]))
+    layout = PromptLayout.of(torch.tensor([[0, 1, 1, 1, 1, 0, 0], [-1, 0, 1, 1, 1, 1, 0]]))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         states = torch.empty(2, 7, width, device="lazy")
-        call = Call(7, layout=layout, recorder=KeyRecorder(None))
+        call = ModelCall(7, layout=layout, recorder=KeyRecorder(None))
         call.recorder.keys = torch.empty(2, decoder.config.num_key_value_heads, 7, head_dim)
         rotary = torch.empty(2, 7, head_dim, device="lazy")
         call.previous = {"hidden_states": states.cpu(), "position_embeddings": (rotary, rotary)}

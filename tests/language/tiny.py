@@ -5,24 +5,23 @@ from functools import cache
 import torch
 import transformers
 
-from ipcv.language.registry import find_decoder
+from ipcv.families import family_of, find_decoder
 from tests.vision.adapters.families import FAMILIES
 
-NAMES = (
-    "qwen2_vl",
-    "qwen2_5_vl",
-    "qwen3_vl",
-    "qwen3_vl_moe",
-    "internvl",
-    "llava-clip",
-    "llava_next",
-    "llava_onevision",
-    "gemma3",
-    "paligemma",
-    "idefics3",
-    "smolvlm",
-)
 DEPTH = 4
+
+
+def names():
+    """The first of each model type whose family has a decoder that can be pruned."""
+    found = {}
+    for name in FAMILIES:
+        model_type = FAMILIES[name].config().model_type
+        if family_of(model_type).decoder and FAMILIES[name].class_name.endswith("Generation"):
+            found.setdefault(model_type, name)
+    return tuple(found.values())
+
+
+NAMES = names()
 
 
 # The same models with another language model, as some checkpoints have it.

@@ -12,7 +12,7 @@ import pytest
 from ipcv.baselines import Downsample
 from ipcv.bench.quality.suite import ask, held_out_scenes
 from ipcv.inputs.loading import load
-from ipcv.integrations.lmms_eval.arguments import Arguments
+from ipcv.integrations.lmms_eval.arguments import ModelArguments
 from ipcv.integrations.lmms_eval.front import run
 from ipcv.models import TINY
 
@@ -40,7 +40,7 @@ def built_in() -> dict[str, Asked]:
     scenes = list(held_out_scenes(36))
     result = {}
     for name, settings in SETTINGS.items():
-        arguments = Arguments.parse({"pretrained": str(TINY)} | settings)
+        arguments = ModelArguments.parse({"pretrained": str(TINY)} | settings)
         handle = arguments.apply(model)
         answers, right = [], []
         for scene in scenes:

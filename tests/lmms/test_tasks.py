@@ -37,9 +37,9 @@ def test_commands_name_these_tasks() -> None:
 def test_model_arguments_are_accepted() -> None:
     from lmms_eval.utils import simple_parse_args_string
 
-    from ipcv.integrations.lmms_eval.arguments import Arguments
+    from ipcv.integrations.lmms_eval.arguments import ModelArguments
 
     lines = re.findall(r'^row \S+ +"\$M(.*)"$', PAGE, re.M)
     assert len(lines) == 13
     for line in lines:
-        Arguments.parse({"pretrained": "a/b"} | simple_parse_args_string(line.strip(",")))
+        ModelArguments.parse({"pretrained": "a/b"} | simple_parse_args_string(line.strip(",")))

@@ -2,8 +2,7 @@ import pytest
 from transformers import Dinov2Config, Dinov2Model
 
 import ipcv
-from ipcv.families import find_encoder, supported_model_types
-from ipcv.settings.presets import TUNED, Shape, Tuned
+from ipcv.families import Size, Tuned, find_encoder, supported_model_types
 from tests.vision.adapters.families import FAMILIES, build
 
 
@@ -45,7 +44,8 @@ def test_unknown_model_type():
 def test_tuned_settings_are_for_encoders_of_their_shape(monkeypatch):
     model = build("dinov2")
     published, tuned = ipcv.preset(model), ipcv.IPCV(1, 0.5, selector="uniform")
-    monkeypatch.setitem(TUNED, Shape("Dinov2Model", 32, 4), Tuned(tuned, "nowhere.json", "ours"))
+    kind, _ = find_encoder(model)
+    monkeypatch.setitem(kind.tuned, Size(32, 4), Tuned(tuned, "nowhere.json", "ours"))
     assert ipcv.preset(model) == published._replace(vision=tuned)
     assert ipcv.preset(model, published=True) == published
     deeper = Dinov2Config(num_hidden_layers=5, hidden_size=32, num_attention_heads=2)
@@ -55,10 +55,9 @@ def test_tuned_settings_are_for_encoders_of_their_shape(monkeypatch):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_encoder_has_a_shape(name, monkeypatch):
+def test_every_encoder_has_a_size(name, monkeypatch):
     model = build(name)
-    encoder, module = find_encoder(model)
-    shape = Shape(encoder.class_name, 32, len(encoder.adapter(module).blocks))
+    kind, _ = find_encoder(model)
     tuned = ipcv.IPCV(1, 0.4)
-    monkeypatch.setitem(TUNED, shape, Tuned(tuned, "nowhere.json", "ours"))
+    monkeypatch.setitem(kind.tuned, Size(32, 4), Tuned(tuned, "nowhere.json", "ours"))
     assert ipcv.preset(model).vision == tuned

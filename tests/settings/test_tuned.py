@@ -7,11 +7,13 @@ import pytest
 from transformers import Dinov2Config, Dinov2Model
 
 import ipcv
+from ipcv.families import FAMILIES
 from ipcv.inputs.loading import load
 from ipcv.models import TINY
-from ipcv.settings.presets import TUNED
 
 ROOT = Path(__file__).parents[2]
+KINDS = {kind for family in FAMILIES for kind in family.encoders}
+TUNED = [tuned for kind in KINDS for tuned in kind.tuned.values()]
 
 
 def small():
@@ -29,13 +31,13 @@ def test_dinov2_small():
 
 def test_the_embedded_model():
     model, _ = load(TINY)
-    assert ipcv.preset(model).vision.selector == "contrast"
+    assert ipcv.preset(model).vision == ipcv.MixedResolution(0.5)
     assert ipcv.preset(model, published=True).vision == ipcv.IPCV(2, 0.65, 2)
     with ipcv.compress(model, *ipcv.preset(model)):
         pass
 
 
-@pytest.mark.parametrize("tuned", TUNED.values(), ids=lambda tuned: tuned.evidence)
+@pytest.mark.parametrize("tuned", TUNED, ids=lambda tuned: tuned.evidence)
 def test_evidence_is_there_and_says_so(tuned):
     variants = json.loads((ROOT / tuned.evidence).read_text())["variants"]
     ours, published = variants[tuned.variant], variants["published 0.65"]

@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import ipcv
 from ipcv import Progressive
 from ipcv.families import adapter_for
 from ipcv.vision.matching import smoothest
-from ipcv.vision.tokens import Tokens
+from ipcv.vision.tokens import Tokens, proportional_attention
 from tests.vision.adapters.families import FAMILIES, build
 from tests.vision.adapters.test_families import captured, flat, identical
 from tests.vision.test_reconstruction import located, plain_weights
@@ -95,7 +96,7 @@ def followed(features, places, stay, into, method):
     "method",
     [
         Progressive(0.5, smooth_share=0),
-        Progressive(0.95, 2, "affine", smooth_share=0.3),
+        Progressive(0.95, 2, "linear", smooth_share=0.3),
         Progressive(0.4, smooth_share=1),
     ],
 )
@@ -211,7 +212,8 @@ def test_twins_stand_for_each_other():
     run = Progressive(0.5, num_neighbors=1).start(
         (32, 32, 16), 0, torch.arange(32)[None], lambda: torch.zeros(32, 3, dtype=torch.int64)
     )
-    left, attended = run.shrink(Tokens(states, states, heads, heads, heads, heads), 16, 1.0)
+    attend = partial(proportional_attention, 1.0, 0.0)
+    left, attended = run.shrink(Tokens(states, states, heads, heads, heads, heads), 16, attend)
     assert torch.equal(left, states[:, 1::2])
     assert left.shape == attended.shape
     torch.testing.assert_close(run.sizes, torch.full((1, 16), 2.0))

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipcv.vision.reconstruction import RECONSTRUCTORS, Split
+from ipcv.vision.reconstruction import RECONSTRUCTORS, Partition
 
-LOCATED = {"local", "linear"}
+LOCATED = {"linear"}
 
 
 def split(seed, removed_lengths, kept_lengths, channels=5):
@@ -17,7 +17,7 @@ def split(seed, removed_lengths, kept_lengths, channels=5):
     counts = sum(removed_lengths), sum(kept_lengths)
     states = [torch.randn(n, channels, generator=generator) for n in counts]
     places = [torch.randint(0, 9, (n, 3), generator=generator) for n in counts]
-    return Split(*states, removed_lengths, kept_lengths, lambda: tuple(places))
+    return Partition(*states, removed_lengths, kept_lengths, lambda: tuple(places))
 
 
 def spread(rows):
@@ -36,11 +36,7 @@ def located(removed, kept, removed_places, kept_places):
 
 def plain_weights(name, row, neighbors):
     squares = [math.dist(row, other) ** 2 for other in neighbors]
-    if name == "softmax":
-        mean = sum(squares) / len(squares)
-        shares = [math.exp(-2 * square / mean) for square in squares]
-        return [share / sum(shares) for share in shares]
-    if name in {"affine", "linear"}:
+    if name == "linear":
         z = torch.tensor(neighbors, dtype=torch.float64) - torch.tensor(row, dtype=torch.float64)
         gram = z @ z.T
         ridge = 0.01 * sum(squares) / len(squares)
@@ -73,9 +69,8 @@ def test_equals_loops(name, pairs, num_neighbors, seed):
             removed, kept = located(
                 whole.removed[rows], whole.kept[own], places[0][rows], places[1][own]
             )
-        count = 1 if name == "nearest" else num_neighbors
         for i, state in enumerate(removed):
-            near = sorted(range(num_kept), key=lambda j: math.dist(state, kept[j]))[:count]
+            near = sorted(range(num_kept), key=lambda j: math.dist(state, kept[j]))[:num_neighbors]
             own_weights = plain_weights(name, state, [kept[j] for j in near])
             for j, weight in zip(near, own_weights, strict=True):
                 expected[row + i, first + j] = weight
@@ -89,7 +84,7 @@ def test_an_item_is_as_alone(name):
     places = both.positions()
     neighbors = RECONSTRUCTORS[name](both, 4)
     for rows, own in ((slice(0, 4), slice(0, 3)), (slice(4, 10), slice(3, 8))):
-        alone = Split(
+        alone = Partition(
             both.removed[rows],
             both.kept[own],
             [rows.stop - rows.start],
@@ -115,24 +110,31 @@ def test_chunks_change_nothing(name, monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_equal_rows_in_half_precision(name, dtype):
     same = torch.ones(6, 4, dtype=dtype)
-    rows = Split(same, same, [6], [6], lambda: (torch.zeros(6, 3), torch.zeros(6, 3)))
+    rows = Partition(same, same, [6], [6], lambda: (torch.zeros(6, 3), torch.zeros(6, 3)))
     found = RECONSTRUCTORS[name](rows, 3)
     expected = torch.zeros_like(same) if name == "none" else same
     torch.testing.assert_close(found.combine(same), expected, atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["affine", "linear"])
-def test_weights_find_the_combination(name):
+def test_weights_find_the_combination():
     kept = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
     removed = torch.tensor([[1.0, 1.0], [3.0, -1.0]])
-    rows = Split(removed, kept, [2], [3], lambda: (torch.zeros(2, 3), torch.zeros(3, 3)))
-    rebuilt = RECONSTRUCTORS[name](rows, 3).combine(kept)
+    rows = Partition(removed, kept, [2], [3], lambda: (torch.zeros(2, 3), torch.zeros(3, 3)))
+    rebuilt = RECONSTRUCTORS["linear"](rows, 3).combine(kept)
     torch.testing.assert_close(rebuilt, removed, atol=0.05, rtol=0)
 
 
-def test_local_prefers_what_is_near():
-    kept, removed = torch.tensor([[1.0], [-1.0]]), torch.tensor([[0.1]])
-    places = torch.tensor([[0, 0, 0]]), torch.tensor([[0, 8, 0], [0, 1, 0]])
-    rows = Split(removed, kept, [1], [2], lambda: places)
-    assert RECONSTRUCTORS["nearest"](rows, 1).indices.tolist() == [[0]]
-    assert RECONSTRUCTORS["local"](rows, 1).indices.tolist() == [[1]]
+@pytest.mark.parametrize("name", sorted(RECONSTRUCTORS))
+def test_not_finite_rows_stay_in_their_item(name):
+    """Also where a small item has fewer rows than neighbours are asked for."""
+    rows = split(0, [4, 6], [3, 8])
+    expected = RECONSTRUCTORS[name](rows, 5).combine(rows.kept)[:4]
+    first_is_not = split(0, [4, 6], [3, 8])
+    first_is_not.kept[3:], first_is_not.removed[4:] = torch.nan, torch.inf
+    found = RECONSTRUCTORS[name](first_is_not, 5).combine(first_is_not.kept)[:4]
+    torch.testing.assert_close(found, expected)
+    last_is_not = split(0, [4, 6], [8, 3])
+    expected = RECONSTRUCTORS[name](last_is_not, 5).combine(last_is_not.kept)[4:]
+    last_is_not.kept[:8], last_is_not.removed[:4] = torch.nan, torch.inf
+    found = RECONSTRUCTORS[name](last_is_not, 5).combine(last_is_not.kept)[4:]
+    torch.testing.assert_close(found, expected)

@@ -1,6 +1,6 @@
 """Every family in vLLM, against `ipcv.compress` on the same weights in `transformers`.
 
-That in turn is tested against plain loops in `tests/encoders`.
+That in turn is tested against plain loops in `tests/vision/adapters`.
 """
 
 from collections.abc import Iterator
@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 
 import ipcv
+from ipcv.families import FAMILIES as ALL_FAMILIES
 from ipcv.stats import Stats
 from ipcv.vision.one_step import Engine
+from tests.checkpoints import save_for_vllm
 from tests.vision.adapters.families import SIDE
-from tests.vllm.checkpoints import save
 from tests.vllm.conftest import engine, on_model
 
 SETTINGS = {"reduction_ratio": 0.65, "prune_layer": 1, "stabilization_layers": 2}
 VISION = ipcv.IPCV(**SETTINGS)
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "internvl")
+FAMILIES = [family.model_types[0] for family in ALL_FAMILIES if family.served]
 NEW_TOKENS = 6
 
 
@@ -35,7 +36,7 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module", params=FAMILIES)
 def served(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp(request.param)
-    model, processor = save(request.param, folder)
+    model, processor = save_for_vllm(request.param, folder)
     with engine(folder, SETTINGS) as llm:
         yield Served(request.param, llm, model, processor)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.vllm.checkpoints import save
+from tests.checkpoints import save, save_for_vllm
 
 
 def configured(model: Path, ipcv: object, **options: Any) -> Any:
@@ -50,7 +50,7 @@ def test_wrong_combinations(padded: Path, options: dict[str, Any], message: str)
 def test_tiles_of_one_image_on_several_ranks(tmp_path: Path) -> None:
     from ipcv.integrations.vllm.checks import settings_of
 
-    save("internvl", tmp_path)
+    save_for_vllm("internvl", tmp_path)
     config = configured(tmp_path, {}, mm_encoder_tp_mode="data")
     assert config.model_config.multimodal_config.mm_encoder_tp_mode == "weights"  # vLLM's choice
     config.model_config.multimodal_config.mm_encoder_tp_mode = "data"  # InternVLChatModel's
@@ -59,9 +59,8 @@ def test_tiles_of_one_image_on_several_ranks(tmp_path: Path) -> None:
 
 
 def test_other_models(tmp_path: Path) -> None:
-    from tests.vision.adapters.checkpoints import save as save_any
 
-    save_any("llava-clip", tmp_path)
+    save("llava-clip", tmp_path)
     with pytest.raises(ValueError, match="ipcv cannot compress a llava in vLLM; it can: qwen2_vl"):
         configured(tmp_path, {})
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ipcv
-from tests.vllm.checkpoints import save
+from tests.checkpoints import save_for_vllm
 from tests.vllm.conftest import engine
 from tests.vllm.test_families import (
     IMAGES,
@@ -45,7 +45,7 @@ REQUESTS: list[dict[str, Any]] = [
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     folder = tmp_path_factory.mktemp("qwen2_5_vl")
-    return folder, *save("qwen2_5_vl", folder)
+    return folder, *save_for_vllm("qwen2_5_vl", folder)
 
 
 def test_visual_tokens(checkpoint: tuple[Path, Any, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Writing the model files."""
+"""The model files, written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where numbers were measured."""
+"""The machine and the versions that numbers were measured with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look inside one image: what is kept, what rebuilds the rest, and where that goes wrong."""
+"""One image under a magnifier: kept patches, what rebuilds the rest, and the errors left."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from ipcv.bench.quality.fidelity import Observe, patch_errors
 from ipcv.bench.variants import Variant
 from ipcv.core.arguments import Arguments, bind
-from ipcv.core.config import IPCV
 from ipcv.families import adapter_for
 from ipcv.vision.adapters.base import EncoderAdapter
-from ipcv.vision.selection import Layout, Selection, choose
+from ipcv.vision.layout import Layout
+from ipcv.vision.one_step import OneStepMethod
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def inspect_image(
     model: nn.Module,
     observe: Observe,
     image: Image,
-    settings: Mapping[str, IPCV],
+    settings: Mapping[str, OneStepMethod],
     patch: tuple[int, int] | None = None,
 ) -> dict[str, Inspection]:
     """Inspect an image under several settings, by name.
@@ -104,7 +104,9 @@ def _captured(adapter: EncoderAdapter, layer: int) -> Iterator[_States]:
             hook.remove()
 
 
-def _choice(states: _States, method: IPCV, patch: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+def _choice(
+    states: _States, method: OneStepMethod, patch: tuple[int, int] | None
+) -> tuple[Tensor, Tensor]:
     """The mask of kept patches, and the places of the chosen patch's neighbours."""
     assert states.layout is not None
     assert states.previous is not None
@@ -115,7 +117,7 @@ def _choice(states: _States, method: IPCV, patch: tuple[int, int] | None) -> tup
     positions = layout.positions().cpu()
     places = positions[layout.protected :, 1:]
     shape = [int(n) + 1 for n in places.max(0).values]
-    choice = choose(states.previous, states.rows, layout, method)
+    choice = method.choose(states.previous, states.rows, layout)
     kept = torch.zeros(shape, dtype=torch.bool)
     kept[tuple(positions[choice.kept.cpu(), 1:][layout.protected :].T)] = True
     if patch is None or choice.keeps_all:
@@ -123,7 +125,7 @@ def _choice(states: _States, method: IPCV, patch: tuple[int, int] | None) -> tup
     column, row = patch
     if not (0 <= row < shape[0] and 0 <= column < shape[1]):
         raise ValueError(f"there is no patch {column},{row}: the image has {shape[1]} x {shape[0]}")
-    selection = Selection.of(choice, states.rows, method)
+    selection = method.select(choice, states.rows)
     found = (positions[choice.removed.cpu(), 1:] == torch.tensor([row, column])).all(1).nonzero()
     indices = selection.reconstruct.neighbors.indices.cpu()[found.flatten()].flatten()
     neighbors = choice.kept.cpu()[indices]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Request:
     """A question about images.
 
     Attributes:
@@ -60,7 +60,7 @@ class Served:
     replies: list[Reply] = field(default_factory=list)
     seconds: float = 0.0
 
-    def summary(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    def summary(self, prompts: Sequence[Request]) -> dict[str, Any]:
         """The numbers as JSON types; times in milliseconds."""
         first = [1e3 * reply.first_token for reply in self.replies]
         total = [1e3 * reply.total for reply in self.replies]
@@ -84,7 +84,7 @@ class Served:
 class Comparison:
     """Two servers, asked the same."""
 
-    prompts: Sequence[Prompt]
+    prompts: Sequence[Request]
     concurrency: int
     compressed: Served
     baseline: Served
@@ -127,13 +127,13 @@ class Comparison:
         return table
 
 
-def suite_prompts(count: int, size: tuple[int, int] = (448, 448)) -> list[Prompt]:
+def suite_prompts(count: int, size: tuple[int, int] = (448, 448)) -> list[Request]:
     """So many questions of the built-in suite, each about a scene of its own."""
     prompts = []
     for number in range(count):
         scene = draw_scene(HELD_OUT + number, size)
         question = scene.questions[number % len(scene.questions)]
-        prompts.append(Prompt((data_url(scene.image),), question.text, question.answer))
+        prompts.append(Request((data_url(scene.image),), question.text, question.answer))
     return prompts
 
 
@@ -147,7 +147,7 @@ def data_url(image: Image) -> str:
 def compare_servers(
     url: str,
     url_baseline: str,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Request],
     *,
     concurrency: int = 8,
     max_tokens: int = ANSWER_TOKENS,
@@ -192,7 +192,7 @@ def compare_servers(
 
 async def _compare(
     clients: Sequence[Any],
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Request],
     concurrency: int,
     max_tokens: int,
     on_step: Callable[[], None],
@@ -220,7 +220,7 @@ async def _model(client: Any) -> str:
 
 
 async def _ask_all(
-    client: Any, model: str, prompts: Sequence[Prompt], max_tokens: int
+    client: Any, model: str, prompts: Sequence[Request], max_tokens: int
 ) -> tuple[list[Reply], float]:
     """All at once: the replies, and the seconds that it took."""
     start = perf_counter()
@@ -228,7 +228,7 @@ async def _ask_all(
     return replies, perf_counter() - start
 
 
-async def _ask(client: Any, model: str, prompt: Prompt, max_tokens: int) -> Reply:
+async def _ask(client: Any, model: str, prompt: Request, max_tokens: int) -> Reply:
     images = [{"type": "image_url", "image_url": {"url": url}} for url in prompt.images]
     content = [*images, {"type": "text", "text": prompt.question}]
     start = perf_counter()

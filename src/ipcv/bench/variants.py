@@ -13,19 +13,24 @@ from typing import Any
 
 from torch import nn
 
-from ipcv.api import VisionMethod, compress
-from ipcv.baselines import Downsample, PruneOnly, RandomPrune, ToMe, UniformPrune
-from ipcv.core.config import IPCV, require_fraction, require_name
+from ipcv.api import CompressionHandle, compress
+from ipcv.baselines import Downsample, ToMe
+from ipcv.core.config import require_fraction, require_name
 from ipcv.families import find_encoder
 from ipcv.language import LanguageMethod, V2Drop
-from ipcv.settings.files import load
-from ipcv.settings.methods import METHODS as LANGUAGE_METHODS
-from ipcv.settings.presets import preset
-from ipcv.settings.typed import language_settings
+from ipcv.settings.methods import LANGUAGE
+from ipcv.settings.presets import Preset, preset
+from ipcv.settings.typed import Given
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
 Maker = Callable[[nn.Module, float], "Variant"]
-UNCOMPRESSED, TUNED = "uncompressed", "tuned"
+UNCOMPRESSED, TUNED_NAME = "uncompressed", "tuned"
+KEEP_ALL = IPCV(prune_layer=1, reduction_ratio=0)
+"""Counts patches and changes nothing."""
+
 RATIOS = (0.35, 0.5, 0.65, 0.8)
 """The fractions of patches removed that are measured unless others are asked for."""
 
@@ -47,22 +52,24 @@ class Variant:
             return nullcontext()
         return compress(model, self.vision, self.language)
 
-
-def _preset(model: nn.Module, ratio: float) -> Variant:
-    """The preset, tuned or not."""
-    vision = preset(model).vision
-    return Variant(type(vision).from_dict(vision.to_dict() | {"reduction_ratio": ratio}))
+    def counted(self, model: nn.Module) -> CompressionHandle:
+        """The same, with statistics of the vision encoder in any case."""
+        return compress(model, self.vision or KEEP_ALL, self.language)
 
 
-def _pruning(method: type[IPCV], model: nn.Module, ratio: float, **parts: Any) -> Variant:
-    """The published settings, with what makes the method another one."""
-    published, rival = preset(model, published=True).vision.to_dict(), method()
-    own = {
-        name: getattr(rival, name)
-        for name in published
-        if getattr(rival, name) != getattr(IPCV(), name)
-    }
-    return Variant(method(**published | own | parts | {"reduction_ratio": ratio}))
+def method_of(variant: str) -> str:
+    """The method in a variant's name: "ipcv" of "ipcv 0.65"."""
+    return variant.rsplit(" ", 1)[0]
+
+
+def _preset(model: nn.Module, ratio: float, *, published: bool = False, **parts: Any) -> Variant:
+    """The preset, tuned or not, and what makes the method another one."""
+    vision = preset(model, published=published).vision
+    changes = parts | {"reduction_ratio": ratio}
+    return Variant(type(vision).from_dict(vision.to_dict() | changes))
+
+
+_published = partial(_preset, published=True)
 
 
 def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
@@ -71,9 +78,8 @@ def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
     return Variant(ToMe(ratio / len(encoder.adapter(module).blocks), schedule))  # type: ignore[arg-type]
 
 
-def _contrast(model: nn.Module, ratio: float) -> Variant:
-    """Before all blocks."""
-    return Variant(IPCV(0, ratio, 0, selector="contrast", reconstruction="linear"))
+def _mixed_resolution(model: nn.Module, ratio: float) -> Variant:
+    return Variant(MixedResolution(ratio))
 
 
 def _progressive(model: nn.Module, ratio: float) -> Variant:
@@ -86,32 +92,34 @@ def _downsampling(model: nn.Module, ratio: float) -> Variant:
 
 
 def _language(name: str, model: nn.Module, ratio: float) -> Variant:
-    if LANGUAGE_METHODS[name] is not V2Drop:
-        return Variant(language=language_settings(model, name, {"reduction_ratio": ratio}))
-    stages = language_settings(model, name, {})
+    if LANGUAGE[name] is not V2Drop:
+        given = Given(language_method=name, language={"reduction_ratio": ratio})
+        return Variant(language=given.language_for(model))
+    stages = Given(language_method=name).language_for(model)
     assert isinstance(stages, V2Drop)  # which has no ratio: here one stage
     return Variant(language=V2Drop(stages=((stages.prune_layers[0], 1 - ratio),)))
 
 
 VISION_METHODS: dict[str, Maker] = {
     "ipcv": _preset,
-    "published": partial(_pruning, IPCV),
-    "random": partial(_pruning, RandomPrune),
-    "uniform": partial(_pruning, UniformPrune),
-    "random-no-ngr": partial(_pruning, RandomPrune, reconstruction="none"),
-    "uniform-no-ngr": partial(_pruning, UniformPrune, reconstruction="none"),
-    "prune-only": partial(_pruning, PruneOnly),
-    "contrast": _contrast,
+    "published": _published,
+    "mixed-resolution": _mixed_resolution,
     "progressive": _progressive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),
     "downsample": _downsampling,
 }
-DECODER_METHODS: dict[str, Maker] = {
-    "random-drop" if name == "random" else name: partial(_language, name)
-    for name in LANGUAGE_METHODS
+ABLATIONS: dict[str, Maker] = {
+    "random": partial(_published, selector="random"),
+    "uniform": partial(_published, selector="uniform"),
+    "random-no-ngr": partial(_published, selector="random", reconstruction="none"),
+    "uniform-no-ngr": partial(_published, selector="uniform", reconstruction="none"),
+    "prune-only": partial(_published, stabilization_layers=0, reconstruction="none"),
 }
-METHODS = VISION_METHODS | DECODER_METHODS
+"""The published method without one of its parts, or several."""
+
+DECODER_METHODS: dict[str, Maker] = {name: partial(_language, name) for name in LANGUAGE}
+METHODS = VISION_METHODS | ABLATIONS | DECODER_METHODS
 """Makes the variant for a model and a fraction of the patches (or image tokens) removed."""
 
 
@@ -136,7 +144,7 @@ def make_variants(
 
 def saved_variant(path: Path | None) -> dict[str, Variant]:
     """What a file of settings holds, by the name "tuned". Raises `ValueError` where it is none."""
-    return {} if path is None else {TUNED: Variant(*load(path))}
+    return {} if path is None else {TUNED_NAME: Variant(*Preset.load(path))}
 
 
 def check_methods(methods: Sequence[str] | None) -> Sequence[str]:

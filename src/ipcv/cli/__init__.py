@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ipcv import TYPE_CHECKING
 from ipcv.cli.interrupts import Interrupts
-
-TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 from ipcv.cli.bench import bench
 from ipcv.cli.eval import evaluate
 from ipcv.cli.inspect import inspect
-from ipcv.cli.interrupts import STATUS
+from ipcv.cli.interrupts import INTERRUPTED
 from ipcv.cli.models import models
 from ipcv.cli.run import run
 from ipcv.cli.serve import serve
@@ -50,7 +50,7 @@ def execute(arguments: Sequence[str] | None) -> int:
         if message := " ".join(error.format_message().split()):  # none where the help is all
             say(f"ipcv: {message}")
         return error.exit_code
-    if status == STATUS:
+    if status == INTERRUPTED:
         raise KeyboardInterrupt
     return status
 

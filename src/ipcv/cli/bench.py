@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
 from ipcv.cli import terminal
+from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
 from ipcv.core.output import check_writable, write_csv, write_json
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ipcv.bench.cost.workload import Workload
-
-Option = typer.Option
 
 
 def bench(
@@ -36,17 +36,9 @@ def bench(
     language_model: Annotated[
         bool, Option("--language-model", help="Measure the language model, too.")
     ] = False,
-    method: Annotated[
-        list[str] | None,
-        Option(help="Repeatable. ipcv+dart is both.", show_default="ipcv, tome, downsample"),
-    ] = None,
-    ratio: Annotated[
-        list[float] | None,
-        Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
-    ] = None,
-    settings: Annotated[
-        Path | None, Option(help='What ipcv tune wrote, as another variant, "tuned".')
-    ] = None,
+    method: MethodsOption = None,
+    ratio: RatiosOption = None,
+    settings: TunedOption = None,
     size: Annotated[
         list[int] | None, Option(help="Pixels per side. Repeatable.", show_default="448")
     ] = None,
@@ -60,8 +52,8 @@ def bench(
     url_baseline: Annotated[str | None, Option(help="one that does not, to ask the same.")] = None,
     prompts: Annotated[int, Option(min=2, help="For servers: questions of the suite.")] = 64,
     concurrency: Annotated[int, Option(min=1, help="For servers: requests at a time.")] = 8,
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
     json: Annotated[Path | None, Option(help="Write all numbers here.")] = None,
     csv: Annotated[Path | None, Option(help="The same as CSV.")] = None,
     plot: Annotated[Path | None, Option(help="Draw measured time against FLOPs here.")] = None,
@@ -109,7 +101,7 @@ def bench(
     if csv is not None:
         write_csv(csv, measured)
     if plot is not None:
-        from ipcv.bench.plots import plot_costs
+        from ipcv.bench.cost.plot import plot_costs
 
         plot_costs(plot, measured)
 

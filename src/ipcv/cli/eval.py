@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
 from ipcv.cli import terminal
+from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
 from ipcv.core.output import check_writable, write_json
-
-Option = typer.Option
 
 
 def evaluate(
@@ -30,17 +30,9 @@ def evaluate(
         int | None, Option(min=1, help="Of the suite, or per task.", show_default="300, or all")
     ] = None,
     batch_size: Annotated[int, Option(min=1, help="With --tasks.")] = 1,
-    method: Annotated[
-        list[str] | None,
-        Option(help="Repeatable. ipcv+dart is both.", show_default="ipcv, tome, downsample"),
-    ] = None,
-    ratio: Annotated[
-        list[float] | None,
-        Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
-    ] = None,
-    settings: Annotated[
-        Path | None, Option(help='What ipcv tune wrote, as another variant, "tuned".')
-    ] = None,
+    method: MethodsOption = None,
+    ratio: RatiosOption = None,
+    settings: TunedOption = None,
     prompt: Annotated[str, Option(help="What is asked about --images.")] = "Describe the image.",
     new_tokens: Annotated[int, Option(min=1, help="Of the answer to it.")] = 16,
     size: Annotated[
@@ -51,8 +43,8 @@ def evaluate(
     ] = None,
     json: Annotated[Path | None, Option(help="Write the summary here.")] = None,
     plot: Annotated[Path | None, Option(help="Draw quality against encoder time here.")] = None,
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
 ) -> None:
     """Measure what compression keeps: right answers, or fidelity to the uncompressed model.
 
@@ -93,7 +85,7 @@ def evaluate(
     if json is not None:
         write_json(json, content)
     if plot is not None:
-        from ipcv.bench.plots import plot_quality
+        from ipcv.bench.quality.plot import plot_quality
 
         plot_quality(plot, report.points, report.label)
 

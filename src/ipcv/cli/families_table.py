@@ -1,10 +1,10 @@
-"""What is supported, as a table: one source for `ipcv models` and the README."""
+"""The table of supported models: one source for `ipcv models` and the README."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ipcv.families import FAMILIES, Encoder
+from ipcv.families import FAMILIES, EncoderKind
 
 COLUMNS = (
     "family",
@@ -13,6 +13,7 @@ COLUMNS = (
     "vision encoder",
     "patches compete within one",
     "preset",
+    "vLLM",
 )
 
 
@@ -21,7 +22,16 @@ def rows() -> Iterator[tuple[str, ...]]:
     for family in FAMILIES:
         usual = family.encoders[0]
         types = ", ".join(family.model_types)
-        yield family.name, types, family.checkpoint, usual.shape, family.item, _preset(usual)
+        served = "yes" if family.served else "no"
+        yield (
+            family.name,
+            types,
+            family.checkpoint,
+            usual.shape,
+            family.item,
+            _preset(usual),
+            served,
+        )
 
 
 def markdown() -> str:
@@ -38,10 +48,10 @@ def markdown() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _preset(encoder: Encoder) -> str:
-    settings = encoder.settings
-    source = "published:" if encoder.published else "scaled from"
+def _preset(kind: EncoderKind) -> str:
+    settings = kind.settings
+    source = "published:" if kind.published else "scaled from"
     return (
         f"{source} p={settings.prune_layer}, A={settings.stabilization_layers} "
-        f"of {encoder.depth} blocks"
+        f"of {kind.depth} blocks"
     )

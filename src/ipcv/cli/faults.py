@@ -1,4 +1,4 @@
-"""What a command says of an exception: a line and an exit status."""
+"""A line and an exit status for what a command raised."""
 
 from __future__ import annotations
 

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
-from ipcv.bench.variants import check_methods, check_ratios
+from ipcv.bench.variants import ABLATIONS, check_methods, check_ratios
 from ipcv.cli import terminal
-from ipcv.core.config import IPCV
+from ipcv.cli.options import DeviceOption, RatiosOption
 from ipcv.core.output import check_writable
 from ipcv.inputs.media import load_image
+from ipcv.vision.one_step import OneStepMethod
 
-Option = typer.Option
+INSPECTED = ("ipcv", "published", "mixed-resolution", *ABLATIONS)
+"""Methods that prune once, whose kept patches can be shown."""
 
 
 def inspect(
@@ -22,16 +25,13 @@ def inspect(
     model: Annotated[
         str | None, Option(help="Folder or hub id.", show_default="the embedded model")
     ] = None,
-    method: Annotated[str, Option(help="ipcv, random, uniform or prune-only.")] = "ipcv",
-    ratio: Annotated[
-        list[float] | None,
-        Option(help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
-    ] = None,
+    method: Annotated[str, Option(help=f"One of {', '.join(INSPECTED)}.")] = "ipcv",
+    ratio: RatiosOption = None,
     patch: Annotated[
         str | None, Option(metavar="X,Y", help="Show which patches rebuild this one.")
     ] = None,
     size: Annotated[int | None, Option(help="The crop for a vision encoder, in pixels.")] = None,
-    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Draw what is kept of an image, which patches rebuild a removed one, and the errors left."""
     methods, ratios = check_methods([method]), check_ratios(ratio)
@@ -49,7 +49,8 @@ def inspect(
     loaded, processor = load(model or str(TINY), device=device, encoder_alone=True)
     variants = make_variants(loaded, methods, ratios)
     del variants[UNCOMPRESSED]
-    settings = {name: v.vision for name, v in variants.items() if isinstance(v.vision, IPCV)}
+    visions = {name: variant.vision for name, variant in variants.items()}
+    settings = {name: v for name, v in visions.items() if isinstance(v, OneStepMethod)}
     if not settings:
         raise ValueError(f"{method} keeps no patches as they are: there is nothing to inspect")
     observe = observer(loaded, processor, new_tokens=1, side=size)

@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 
-TYPE_CHECKING = False  # typing and contextlib are slow, for what comes before Ctrl-C is handled
+from ipcv import TYPE_CHECKING  # typing and contextlib are slow: Ctrl-C is not handled yet
 
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-STATUS = 130
+INTERRUPTED = 130
 
 
 def _print(message: str) -> None:
@@ -51,14 +51,14 @@ class Interrupts:
             terminal = sys.modules.get("ipcv.cli.terminal")
             say = getattr(terminal, "say", _print)  # not there amid its import
             say("ipcv: interrupted")
-        return STATUS
+        return INTERRUPTED
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.pressed or not self.can_unwind:
             try:
                 self.tell()
             finally:  # also amid another write
-                os._exit(STATUS)
+                os._exit(INTERRUPTED)
         self.pressed = True
         raise KeyboardInterrupt
 

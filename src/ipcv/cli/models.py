@@ -1,4 +1,4 @@
-"""`ipcv models`."""
+"""`ipcv models`: what can be compressed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `ipcv run` prints."""
+"""The report that `ipcv run` prints."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from rich.table import Table
 
 from ipcv.bench.cost.measure import Cost
-from ipcv.bench.quality.answers import Run, visual_cosine
+from ipcv.bench.quality.answers import Answer, visual_cosine
 from ipcv.bench.variants import Variant
 from ipcv.settings.methods import named
 
-TIMES = ("encoder_ms", "prefill_ms", "decode_ms", "total_ms")
+MEDIANS = ("encoder_ms", "prefill_ms", "decode_ms", "total_ms")
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """Runs of one prompt, by name."""
 
     model: str
     question: str
     settings: Variant
-    runs: dict[str, Run]
+    runs: dict[str, Answer]
     costs: dict[str, Cost]
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,13 +81,13 @@ class Report:
         return table
 
 
-def _summary(run: Run, cost: Cost) -> dict[str, Any]:
+def _summary(run: Answer, cost: Cost) -> dict[str, Any]:
     return {
         "answer": run.answer,
         "new_tokens": run.new_tokens,
         "patches": cost.patches,
         "patches_kept": cost.patches_kept,
-        **{name: cost.median(name) for name in TIMES},
+        **{name: cost.median(name) for name in MEDIANS},
         "encoder_gflops": cost.encoder_gflops,
         "llm_tokens": cost.llm_tokens,
         "kv_megabytes": cost.kv_bytes / 1e6,

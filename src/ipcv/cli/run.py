@@ -8,16 +8,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from ipcv.cli import terminal
-from ipcv.cli.report import Report
-from ipcv.cli.settings import parse_pairs
+from ipcv.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    FileOption,
+    MethodOption,
+    RatioOption,
+    SetOption,
+    vision_settings,
+)
+from ipcv.cli.report import RunReport
 from ipcv.inputs.overlay import check_inputs, check_target, draw_overlay
 from ipcv.inputs.prompt import build_inputs, read_prompt
-from ipcv.settings.files import load as load_settings
-from ipcv.settings.typed import check_settings, language_settings, vision_settings
-
-Option = typer.Option
+from ipcv.settings.methods import LANGUAGE
+from ipcv.settings.typed import Given, parse_pairs
 
 
 def run(
@@ -32,26 +39,13 @@ def run(
     model: Annotated[
         str | None, Option(help="Folder or hub id.", show_default="the embedded model")
     ] = None,
-    settings: Annotated[
-        Path | None, Option(help="What ipcv tune wrote, in place of the preset.")
-    ] = None,
-    prune_layer: Annotated[int | None, Option(show_default="preset")] = None,
-    reduction_ratio: Annotated[float | None, Option(show_default="preset")] = None,
-    stabilization_layers: Annotated[int | None, Option(show_default="preset")] = None,
-    num_neighbors: Annotated[int | None, Option(show_default="preset")] = None,
-    scope: Annotated[str | None, Option(help='"item" or "batch".', show_default="preset")] = None,
-    selector: Annotated[
-        str | None, Option(help="Rule for the patches that are kept.", show_default="preset")
-    ] = None,
-    reconstruction: Annotated[
-        str | None, Option(help="Rule that rebuilds removed ones.", show_default="preset")
-    ] = None,
+    file: FileOption = None,
+    method: MethodOption = None,
+    reduction_ratio: RatioOption = None,
+    values: SetOption = None,
     language: Annotated[
         str,
-        Option(
-            help="Inside the language model: none, dart, fastv, v2drop or random; "
-            "at the encoder's output: visionzip or cdpruner."
-        ),
+        Option(help=f"In the language model or in front of it: none, {', '.join(LANGUAGE)}."),
     ] = "none",
     language_option: Annotated[
         list[str] | None,
@@ -59,8 +53,8 @@ def run(
     ] = None,
     compress: Annotated[bool, Option(help="Compress at all.")] = True,
     compare: Annotated[bool, Option(help="With and without compression, side by side.")] = True,
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
     max_new_tokens: Annotated[int, Option(min=1)] = 64,
     as_json: Annotated[bool, Option("--json", help="Print JSON instead of a table.")] = False,
     save_overlay: Annotated[
@@ -71,30 +65,16 @@ def run(
     ] = False,
 ) -> None:
     """Ask a model about images or videos, with and without compression."""
-    given = {
-        name: value
-        for name, value in {
-            "prune_layer": prune_layer,
-            "reduction_ratio": reduction_ratio,
-            "stabilization_layers": stabilization_layers,
-            "num_neighbors": num_neighbors,
-            "scope": scope,
-            "selector": selector,
-            "reconstruction": reconstruction,
-        }.items()
-        if value is not None
-    }
-    options = parse_pairs(language_option or [])
-    saved = load_settings(settings) if settings else None
-    check_settings(given, language, options, saved)
-    if not compress and (given or saved or language != "none"):
+    settings = vision_settings(reduction_ratio, values)
+    given = Given(method, settings, language, parse_pairs(language_option), file)
+    if not compress and given != Given():
         raise ValueError("--no-compress leaves nothing for settings to apply to")
     check_target(save_overlay, compress)
     media, question = read_prompt(inputs)
 
     # Only now what takes seconds to import or load.
-    from ipcv.bench.cost.jobs import generate
     from ipcv.bench.cost.measure import REPETITIONS, Job, measure
+    from ipcv.bench.generation import generate
     from ipcv.bench.quality.answers import answer
     from ipcv.bench.variants import Variant
     from ipcv.inputs.loading import load
@@ -102,10 +82,7 @@ def run(
 
     name = model or str(TINY)
     loaded, processor = load(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    compressed = Variant(
-        vision_settings(loaded, given, saved),
-        language_settings(loaded, language, options, saved),
-    )
+    compressed = Variant(*given.for_model(loaded))
     variants = {"uncompressed": Variant(), "compressed": compressed}
     if not compress:
         del variants["compressed"]
@@ -124,7 +101,7 @@ def run(
         call = partial(generate, loaded, prompt, max_new_tokens)
         jobs = {key: Job(variant, call) for key, variant in variants.items()}
         costs = measure(loaded, jobs, REPETITIONS, lambda: progress.advance(task))
-    report = Report(name, question, compressed, runs, costs)
+    report = RunReport(name, question, compressed, runs, costs)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:

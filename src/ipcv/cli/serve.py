@@ -6,16 +6,15 @@ import json
 import os
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from ipcv.cli import terminal
+from ipcv.cli.options import FileOption, MethodOption, RatioOption, SetOption, vision_settings
 from ipcv.integrations.vllm.settings import KEY, split
-
-Option = typer.Option
 
 
 def serve(
@@ -26,19 +25,10 @@ def serve(
             metavar="[-- VLLM_FLAGS]", help="Any flags of vllm serve.", show_default=False
         ),
     ] = None,
-    prune_layer: Annotated[int | None, Option(show_default="preset")] = None,
-    reduction_ratio: Annotated[float | None, Option(show_default="preset")] = None,
-    stabilization_layers: Annotated[int | None, Option(show_default="preset")] = None,
-    num_neighbors: Annotated[int | None, Option(show_default="preset")] = None,
-    selector: Annotated[
-        str | None, Option(help="Rule for the patches that are kept.", show_default="preset")
-    ] = None,
-    reconstruction: Annotated[
-        str | None, Option(help="Rule that rebuilds removed ones.", show_default="preset")
-    ] = None,
-    settings: Annotated[
-        Path | None, Option(help="A file of ipcv tune; options given besides go before it.")
-    ] = None,
+    file: FileOption = None,
+    method: MethodOption = None,
+    reduction_ratio: RatioOption = None,
+    values: SetOption = None,
     attention: Annotated[
         str, Option(help="How kept patches ask all: auto, sdpa, flash or full.")
     ] = "auto",
@@ -47,20 +37,13 @@ def serve(
 
     The log says "IPCV configured" with the effective settings, and "IPCV active" once per worker.
     """
-    given = {
-        name: value
-        for name, value in {
-            "prune_layer": prune_layer,
-            "reduction_ratio": reduction_ratio,
-            "stabilization_layers": stabilization_layers,
-            "num_neighbors": num_neighbors,
-            "selector": selector,
-            "reconstruction": reconstruction,
-            "settings": None if settings is None else str(settings.resolve()),
-            "attention": attention,
-        }.items()
-        if value is not None
+    named = {
+        "method": method,
+        "settings": None if file is None else str(file.resolve()),
+        "attention": attention,
     }
+    given = vision_settings(reduction_ratio, values)
+    given |= {name: value for name, value in named.items() if value is not None}
     split(given)
     flags = vllm_flags or []
     if any(flag.startswith(("--additional-config", "--additional_config")) for flag in flags):

@@ -1,4 +1,4 @@
-"""What the commands write to: a stderr of their own, and a log for what libraries say."""
+"""The terminal of the commands: a stderr of their own, and a log for what libraries say."""
 
 from __future__ import annotations
 
@@ -74,12 +74,13 @@ def console() -> Console:
 
 
 def progress() -> Progress:
-    """A bar on stderr that goes away at the end."""
+    """A bar on stderr that goes away at the end; nothing where that is no terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
     shown = Console(file=_stderr(), markup=False, emoji=False)
-    return Progress(console=shown, transient=True, redirect_stderr=False)
+    hidden = not shown.is_terminal
+    return Progress(console=shown, transient=True, redirect_stderr=False, disable=hidden)
 
 
 def logged() -> str:

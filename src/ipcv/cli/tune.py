@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from ipcv.cli import terminal
+from ipcv.cli.options import DeviceOption, DtypeOption
 from ipcv.core.output import check_writable
-from ipcv.settings.files import save
-
-Option = typer.Option
 
 
 def tune(
@@ -40,8 +39,8 @@ def tune(
     ] = None,
     output: Annotated[Path, Option("--output", "-o", help="The settings.")] = Path("ipcv.json"),
     plot: Annotated[Path | None, Option(help="Draw score against encoder time here.")] = None,
-    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str | None, Option(show_default="the accelerator, else cpu")] = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
 ) -> None:
     """Find the best settings for a model and images such as yours. No labels are needed.
 
@@ -69,9 +68,9 @@ def tune(
         advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
         outcome = task.run(name, loaded, processor, records, advance)
     terminal.console().print(*outcome.tables(), sep="\n")
-    save(output, outcome.settings, outcome.to_dict())
+    outcome.settings.save(output, outcome.to_dict())
     if plot is not None:
-        from ipcv.bench.plots import plot_quality
+        from ipcv.bench.quality.plot import plot_quality
 
         plot_quality(plot, outcome.report.points, outcome.report.label)
     terminal.say(f"wrote {output}")

@@ -1,4 +1,4 @@
-"""`ipcv version`."""
+"""`ipcv version`: the versions of what matters."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ are known on the host, so that no function here waits for results of the device.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +16,18 @@ from torch.nn.utils.rnn import pad_sequence
 
 NEIGHBOR_MEMORY_BUDGET = 256 * 2**20
 """Upper bound, in bytes, on the distances that the neighbour search holds at a time. May be set."""
+
+SPREAD = 2654435769
+"""The golden ratio of `2 ** 32`, of which multiples, in order of their remainders, are everywhere
+alike far apart (Knuth, section 6.4).
+"""
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """A context without autocast, in which operations keep the dtypes that their docstrings say."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def feature_difference(before: Tensor, after: Tensor) -> Tensor:
@@ -27,8 +40,13 @@ def feature_difference(before: Tensor, after: Tensor) -> Tensor:
     Returns:
         `(N,)` fp32.
     """
-    difference = after - before
-    return torch.linalg.vector_norm(difference, dim=-1, dtype=torch.float32)  # type: ignore[no-any-return]
+    return norms(after - before)
+
+
+def norms(rows: Tensor) -> Tensor:
+    """The Euclidean norm of each row, in fp32: `(..., C) -> (...)`."""
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    return torch.linalg.vector_norm(rows, dim=-1, dtype=wide).float()  # type: ignore[no-any-return]
 
 
 def upload(
@@ -52,7 +70,7 @@ def select_top(
     """Split the rows of every group into its `counts[g]` highest scores and the rest.
 
     Args:
-        scores: `(N,)`; among equal scores the earlier row wins.
+        scores: `(N,)`; among equal ones those win that spread evenly over the group's rows.
         lengths: rows per group, in order; they sum to `N`.
         counts: rows to keep per group, each at most its length.
 
@@ -64,9 +82,10 @@ def select_top(
     group = torch.arange(len(lengths), device=device).repeat_interleave(
         length, output_size=num_rows
     )
-    by_score = scores.argsort(descending=True, stable=True)
-    by_group = by_score[group[by_score].argsort(stable=True)]
     rank = torch.arange(num_rows, device=device) - (length.cumsum(0) - length)[group]
+    evenly = (rank * SPREAD % 2**32).argsort(stable=True)
+    by_score = evenly[scores[evenly].argsort(descending=True, stable=True)]
+    by_group = by_score[group[by_score].argsort(stable=True)]
     is_kept = rank < upload(counts, device)[group]
     kept_first = torch.where(is_kept, by_group, by_group + num_rows).sort().values
     return kept_first[:num_kept], kept_first[num_kept:] - num_rows

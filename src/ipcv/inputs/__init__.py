@@ -1,1 +1,1 @@
-"""What goes into a model: checkpoints, pictures, videos, prompts."""
+"""Inputs of a model: checkpoints, pictures, videos, prompts."""

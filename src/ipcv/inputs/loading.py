@@ -1,4 +1,4 @@
-"""Load a model and its processor, from a folder or the hub, without running what they bring."""
+"""Models and their processors, from a folder or the hub, without running what they bring."""
 
 from __future__ import annotations
 

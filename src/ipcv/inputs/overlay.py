@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ipcv.inputs.prompt import Media
-from ipcv.stats import VisionCall
+from ipcv.vision.records import EncoderCall
 
 DIMMED = 0.25
 """How much light a removed patch keeps."""
@@ -38,7 +38,7 @@ def check_inputs(inputs: Mapping[str, Any]) -> None:
 
 
 def draw_overlay(
-    media: Sequence[Media], inputs: Mapping[str, Any], calls: Sequence[VisionCall]
+    media: Sequence[Media], inputs: Mapping[str, Any], calls: Sequence[EncoderCall]
 ) -> Image.Image:
     """All images side by side, removed patches dimmed; of a video one frame per temporal patch.
 

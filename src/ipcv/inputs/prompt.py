@@ -1,4 +1,4 @@
-"""From files and a question to what the model takes."""
+"""Prompts: files and a question as the model takes them."""
 
 from __future__ import annotations
 

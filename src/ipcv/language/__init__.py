@@ -1,4 +1,4 @@
-"""Dropping image tokens inside the language model: one method per file, one engine for all."""
+"""Methods that drop image tokens inside the language model, and one engine for all."""
 
 from ipcv.language.dart import DART
 from ipcv.language.fastv import FastV

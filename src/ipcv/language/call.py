@@ -1,4 +1,4 @@
-"""What the engine knows while a multimodal model runs."""
+"""The state of one call of a multimodal model."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 from ipcv.core.arguments import Arguments
 from ipcv.core.memo import Memo
 from ipcv.language.cache import KeyRecorder
-from ipcv.language.layout import Layout
+from ipcv.language.layout import PromptLayout
 from ipcv.language.tokens import restore_tokens
 
 
 @dataclass
-class Call(Memo):
+class ModelCall(Memo):
     """State of one forward of the multimodal model.
 
     Attributes:
         length: tokens per row that it was called with.
-        kinds: `(B, length)` what each token is, as `Layout.of` takes it; `None` without images.
+        kinds: `(B, length)` the kind of each token, as for `PromptLayout.of`; `None`: no images.
         layout: the images among the tokens that the layer now running carries.
         columns: `(B, L)` the columns of those tokens, -1 for none; `None` before pruning.
         full: `(B, length, C)` every token's state, the dropped ones' where they were dropped.
@@ -33,13 +33,13 @@ class Call(Memo):
 
     length: int
     kinds: Tensor | None = None
-    layout: Layout | None = None
+    layout: PromptLayout | None = None
     columns: Tensor | None = None
     full: Tensor | None = None
     previous: Arguments = field(default_factory=dict)
     recorder: KeyRecorder | None = None
     past: int = 0
-    stages: dict[int, tuple[Layout, Tensor | None]] = field(default_factory=dict)
+    stages: dict[int, tuple[PromptLayout, Tensor | None]] = field(default_factory=dict)
     is_cached: bool = False
 
     def restored(self, hidden_states: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What cannot be right with pruned prompts, refused before it is computed."""
+"""Refusals: what cannot be right with pruned prompts, before it is computed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from transformers.cache_utils import Cache
 
 from ipcv.language.cache import SUPPORTED_LAYERS, PrunedLayer
-from ipcv.language.layout import Layout
+from ipcv.language.decoder import Decoder
+from ipcv.language.layout import PromptLayout
 from ipcv.language.method import LanguageMethod
-from ipcv.language.registry import Decoder
 
 
 def check_method(method: LanguageMethod, decoder: Decoder) -> None:
@@ -100,7 +100,7 @@ def _check_attention(decoder: Decoder, first: int, arguments: dict[str, Any]) ->
         raise ValueError("language-side compression does not support packed sequences")
 
 
-def check_images(layout: Layout) -> None:
+def check_images(layout: PromptLayout) -> None:
     """Raise `RuntimeError` where a prompt seems to be cut inside an image."""
     for run in layout.runs:
         if run.start + run.length - 1 == layout.last[run.row]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv.core import ops
-from ipcv.language.layout import Layout, Run
+from ipcv.language.layout import ImageRun, PromptLayout
 from ipcv.language.method import LanguageMethod, Prompt
 
 
@@ -50,18 +50,18 @@ class DART(LanguageMethod):
         if not isinstance(self.normalize, bool):
             raise ValueError(f"normalize must be True or False, got {self.normalize!r}")
 
-    def keep_count(self, run: Run, layer: int) -> int:
+    def keep_count(self, run: ImageRun, layer: int) -> int:
         """The image pivots and every pivot's share; all tokens at ratio 0."""
         if not self.reduction_ratio:
             return run.length
         image, text = self._num_pivots(run)
         return min(run.length, image + (image + text) * self._share(run))
 
-    def _share(self, run: Run) -> int:
+    def _share(self, run: ImageRun) -> int:
         pivots = self.image_pivots + self.text_pivots
         return int(run.length * (1 - self.reduction_ratio) / pivots)
 
-    def _num_pivots(self, run: Run) -> tuple[int, int]:
+    def _num_pivots(self, run: ImageRun) -> tuple[int, int]:
         return min(self.image_pivots, run.length), min(self.text_pivots, run.text_after)
 
     def scores(self, prompt: Prompt) -> Tensor:
@@ -101,7 +101,7 @@ class DART(LanguageMethod):
             text_norms.topk(min(self.text_pivots, text_norms.shape[1])).indices,
         )
 
-    def _shares(self, run: Run, image_pivots: Tensor, text_pivots: Tensor) -> list[int]:
+    def _shares(self, run: ImageRun, image_pivots: Tensor, text_pivots: Tensor) -> list[int]:
         """How many tokens each pivot keeps: none for those that are no pivots."""
         image, text = self._num_pivots(run)
         is_pivot = [i < image for i in range(image_pivots.shape[1])]
@@ -109,7 +109,7 @@ class DART(LanguageMethod):
         return [self._share(run) * pivot for pivot in is_pivot]
 
     def _published_orders(
-        self, layout: Layout, image_pivots: Tensor, text_pivots: Tensor
+        self, layout: PromptLayout, image_pivots: Tensor, text_pivots: Tensor
     ) -> list[list[int]]:
         """Per image the order of its pivots: that of a `set` of their positions in CPython."""
         orders = []

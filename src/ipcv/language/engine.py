@@ -1,9 +1,9 @@
-"""Any method on any language model, by hooks: prune before a layer, mask, cache, restore."""
+"""The engine for any method on any language model: prune before a layer, mask, cache, restore."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,17 +17,17 @@ from ipcv.core.hooks import Hooked, states_of, with_states
 from ipcv.language import checks
 from ipcv.language.attention import last_token_attention
 from ipcv.language.cache import Held, KeyRecorder, is_pruned, pruned_layer
-from ipcv.language.call import Call
-from ipcv.language.layout import PADDING, TEXT, Layout
+from ipcv.language.call import ModelCall
+from ipcv.language.decoder import Decoder
+from ipcv.language.layout import PADDING, TEXT, PromptLayout
 from ipcv.language.masks import causal_mask, pick_mask
 from ipcv.language.method import LanguageMethod, Prompt
-from ipcv.language.registry import Decoder
+from ipcv.language.prefill import Prefill
 from ipcv.language.tokens import pick_tokens
-from ipcv.stats import Prefill, Stats
 from ipcv.vision.adapters.observer import Observer
 
 
-class DecoderEngine(Hooked[Call]):
+class DecoderEngine(Hooked[ModelCall]):
     """Drops image tokens in one language model. State is per call and per thread.
 
     Layers below the first pruning one are left alone. Those from it on carry the tokens that are
@@ -38,7 +38,7 @@ class DecoderEngine(Hooked[Call]):
     Args:
         decoder: the language model and the model around it.
         method: the settings, already checked against the decoder.
-        stats: receives one record per prefill with images.
+        record: gets a record of every prefill with images.
         observer: watches the vision encoder, for a method with `needs_encoder`.
     """
 
@@ -46,15 +46,20 @@ class DecoderEngine(Hooked[Call]):
         self,
         decoder: Decoder,
         method: LanguageMethod,
-        stats: Stats,
+        record: Callable[[Prefill], None],
         observer: Observer | None = None,
     ) -> None:
         super().__init__()
-        self.decoder, self.method, self.stats = decoder, method, stats
+        self.decoder, self.method, self.record = decoder, method, record
         self.observer = observer
         self.layers = decoder.layers
         self.first = method.prune_layers[0]
         self._signatures = [inspect.signature(layer.forward) for layer in self.layers]
+
+    @property
+    def target(self) -> nn.Module:
+        """The language model."""
+        return self.decoder.model
 
     def attach(self) -> None:
         """Install the hooks."""
@@ -64,11 +69,9 @@ class DecoderEngine(Hooked[Call]):
         self._hooks.surround(generator, "generate", self._generating)
         for index in range(max(0, self.first - 1), len(self.layers)):
             hook = partial(self._before_layer, index)
-            self._hooks.add(
-                self.layers[index].register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
-            )
+            self._hooks.before(self.layers[index], hook, prepend=True)
         # Ahead of the hooks that capture outputs: those must see what this one returns.
-        self._hooks.add(self.layers[-1].register_forward_hook(self._after_last, prepend=True))
+        self._hooks.after(self.layers[-1], self._after_last, prepend=True)
 
     @property
     def _is_generating(self) -> bool:
@@ -80,7 +83,8 @@ class DecoderEngine(Hooked[Call]):
         checks.check_generate(self.decoder.generator, arguments)
         before, self._local.is_generating = self._is_generating, True
         try:
-            yield
+            with self._in_use():  # what is in the cache needs us to the end
+                yield
         finally:
             self._local.is_generating = before
 
@@ -101,7 +105,7 @@ class DecoderEngine(Hooked[Call]):
         tokens = arguments.get("input_ids")
         if tokens is None:
             tokens = arguments["inputs_embeds"]
-        call = Call(length=tokens.shape[1])
+        call = ModelCall(length=tokens.shape[1])
         if (cache := arguments.get("past_key_values")) is not None:
             call.past = cache.get_seq_length()
         if call.length > 1:
@@ -109,7 +113,7 @@ class DecoderEngine(Hooked[Call]):
         with self._running(call):
             yield
 
-    def _find_images(self, call: Call, input_ids: Tensor, arguments: Arguments) -> None:
+    def _find_images(self, call: ModelCall, input_ids: Tensor, arguments: Arguments) -> None:
         """Waits for the device once: the shapes behind the pruning depend on the images."""
         kinds = torch.full_like(input_ids, TEXT)
         for number, visual_id in enumerate(self.decoder.visual_ids, start=1):
@@ -119,7 +123,7 @@ class DecoderEngine(Hooked[Call]):
             kinds = kinds.masked_fill(mask[:, -call.length :] == 0, PADDING)
         on_host = kinds.cpu()
         share = self.decoder.tokens_per_image(arguments, int((on_host > 0).sum()))
-        layout = Layout.of(on_host, getattr(self._local, "drafts", 0), share)
+        layout = PromptLayout.of(on_host, getattr(self._local, "drafts", 0), share)
         if not layout.runs:
             return
         checks.check_images(layout)
@@ -149,7 +153,7 @@ class DecoderEngine(Hooked[Call]):
         hidden_states = arguments["hidden_states"]
         return (hidden_states,), {k: v for k, v in arguments.items() if k != "hidden_states"}
 
-    def _prune(self, call: Call, index: int, arguments: Arguments) -> Arguments:
+    def _prune(self, call: ModelCall, index: int, arguments: Arguments) -> Arguments:
         """Choose the image tokens that go on, and drop the others."""
         layout, hidden_states = call.layout, arguments["hidden_states"]
         if layout is None or call.kinds is None:
@@ -176,7 +180,9 @@ class DecoderEngine(Hooked[Call]):
         call.layout, call.stages[index] = layout, (layout, call.columns)
         return arguments | {"hidden_states": pick_tokens(self.method.merge(prompt, scores), order)}
 
-    def _prompt(self, call: Call, index: int, hidden_states: Tensor, is_text: Tensor) -> Prompt:
+    def _prompt(
+        self, call: ModelCall, index: int, hidden_states: Tensor, is_text: Tensor
+    ) -> Prompt:
         assert call.layout is not None
         before = call.previous.get("hidden_states")
         return Prompt(
@@ -193,7 +199,7 @@ class DecoderEngine(Hooked[Call]):
             observed=None if self.observer is None else self.observer.observed,
         )
 
-    def _follow(self, call: Call, index: int, arguments: Arguments) -> Arguments:
+    def _follow(self, call: ModelCall, index: int, arguments: Arguments) -> Arguments:
         """The layer's arguments for the tokens that it carries, and what its cache then holds."""
         cache = arguments.get("past_key_values")
         if call.columns is None and not is_pruned(cache, index):
@@ -225,7 +231,7 @@ class DecoderEngine(Hooked[Call]):
             arguments["position_ids"] = None
         return arguments
 
-    def _hold(self, call: Call, before: Held) -> Held:
+    def _hold(self, call: ModelCall, before: Held) -> Held:
         """What a cache layer holds after this call."""
         if call.columns is None:
             return Held(before.picked, before.recent + call.length, before.is_ragged)
@@ -237,7 +243,7 @@ class DecoderEngine(Hooked[Call]):
         return Held(picked, tail, before.is_ragged or call.layout.is_ragged)
 
     def _mask(
-        self, call: Call, mask: Tensor | None, held: Held, hidden_states: Tensor
+        self, call: ModelCall, mask: Tensor | None, held: Held, hidden_states: Tensor
     ) -> Tensor | None:
         """The mask for the tokens carried, from the one for all tokens."""
         if mask is None and not held.is_ragged:
@@ -260,12 +266,12 @@ class DecoderEngine(Hooked[Call]):
         if call is None or call.layout is None:
             return None
         states = states_of(output)
-        self.stats.add_prefill(self._record(call, states.dtype))
+        self.record(self._prefill(call, states.dtype))
         if call.columns is None:
             return None
         return with_states(output, call.restored(states))
 
-    def _record(self, call: Call, dtype: torch.dtype) -> Prefill:
+    def _prefill(self, call: ModelCall, dtype: torch.dtype) -> Prefill:
         depth = len(self.layers)
         stages = [max(s for s in call.stages if s <= index) for index in range(depth)]
         layouts, columns = zip(*(call.stages[stage] for stage in stages), strict=True)

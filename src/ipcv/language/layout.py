@@ -1,4 +1,4 @@
-"""Which tokens of a prefill belong to images, as host integers, before and after pruning."""
+"""The places of image tokens in a prefill, as host integers, before and after pruning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT, PADDING = 0, -1
 
 
 @dataclass(frozen=True)
-class Run:
+class ImageRun:
     """An unbroken run of image or video tokens in one row: what keeps its own share.
 
     Attributes:
@@ -36,7 +36,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PromptLayout:
     """The tokens that layers carry: `width` columns, of which a row uses some.
 
     Attributes:
@@ -51,12 +51,14 @@ class Layout:
     width: int
     real: tuple[int, ...]
     last: tuple[int, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[ImageRun, ...]
     tail: int
     drafts: int
 
     @classmethod
-    def of(cls, kinds: Tensor, drafts: int = 0, tokens_per_image: int | None = None) -> Layout:
+    def of(
+        cls, kinds: Tensor, drafts: int = 0, tokens_per_image: int | None = None
+    ) -> PromptLayout:
         """Find the runs.
 
         Args:
@@ -73,14 +75,14 @@ class Layout:
         real = is_real.sum(dim=1).tolist()
         return cls(length, tuple(real), tuple(last), tuple(runs), tail, drafts)
 
-    def pruned(self, counts: Sequence[int]) -> Layout:
+    def pruned(self, counts: Sequence[int]) -> PromptLayout:
         """The layout where run `i` keeps `counts[i]` tokens and rows are aligned at the right."""
         real = list(self.real)
         for run, count in zip(self.runs, counts, strict=True):
             real[run.row] -= run.length - count
         width = max(real)
         images_after = [0] * len(real)
-        runs: list[Run] = []
+        runs: list[ImageRun] = []
         for run, count in reversed(list(zip(self.runs, counts, strict=True))):
             images_after[run.row] += count
             start = width - self.drafts - run.text_after - images_after[run.row]
@@ -131,17 +133,19 @@ class Layout:
         )
 
 
-def _runs(row: int, kinds: Tensor, tokens_per_image: int | None) -> list[Run]:
+def _runs(row: int, kinds: Tensor, tokens_per_image: int | None) -> list[ImageRun]:
     edges = (kinds.diff().nonzero().flatten() + 1).tolist()
     text = (kinds == TEXT).flip(0).cumsum(0).flip(0).tolist()
-    runs: list[Run] = []
+    runs: list[ImageRun] = []
     for start, stop in pairwise([0, *edges, len(kinds)]):
         if kinds[start] <= 0:
             continue
         length = stop - start
         share = tokens_per_image if tokens_per_image and length % tokens_per_image == 0 else length
         for first in range(start, stop, share):
-            runs.append(Run(row, int(kinds[start]), first, share, share, len(runs), text[start]))
+            runs.append(
+                ImageRun(row, int(kinds[start]), first, share, share, len(runs), text[start])
+            )
     return runs
 
 

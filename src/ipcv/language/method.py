@@ -1,4 +1,4 @@
-"""What a method of dropping image tokens is, and what it gets to see."""
+"""The base of methods that drop image tokens, and the prefill that they get to see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ipcv.core import ops
 from ipcv.core.config import Config, require_fraction
-from ipcv.language.layout import Layout, Run
+from ipcv.language.layout import ImageRun, PromptLayout
 from ipcv.vision.adapters.observer import Observed
 
 
@@ -39,7 +39,7 @@ class Prompt:
     layer: int
     hidden_states: Tensor
     before: Tensor | None
-    layout: Layout
+    layout: PromptLayout
     is_text: Tensor
     norm: Callable[[Tensor], Tensor]
     all_keys: Tensor | None
@@ -134,7 +134,7 @@ class LanguageMethod(Config, ABC):
         """The states `(B, L, C)` with which the tokens go on that are kept: here as they are."""
         return prompt.hidden_states
 
-    def keep_count(self, run: Run, layer: int) -> int:
+    def keep_count(self, run: ImageRun, layer: int) -> int:
         """How many tokens of an image go on into `layer`, at most `run.length`."""
         return ops.keep_count(run.full_length, self.reduction_ratio)
 

@@ -1,4 +1,4 @@
-"""From the states of all tokens to those of the tokens carried, and back."""
+"""States of all tokens and of the tokens carried, each from the other."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ipcv.core import ops
 from ipcv.core.config import require_integer
-from ipcv.language.layout import Run
+from ipcv.language.layout import ImageRun
 from ipcv.language.method import LanguageMethod, Prompt
 
 
@@ -51,7 +51,7 @@ class V2Drop(LanguageMethod):
         """The layers of the stages."""
         return tuple(layer for layer, _ in self.stages)
 
-    def keep_count(self, run: Run, layer: int) -> int:
+    def keep_count(self, run: ImageRun, layer: int) -> int:
         """What the layer's stage leaves of the image."""
         return int(run.full_length * dict(self.stages)[layer])
 

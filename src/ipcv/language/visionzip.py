@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ipcv.core import ops
 from ipcv.core.config import require_fraction
 from ipcv.language.encoder_output import EncoderOutputMethod
-from ipcv.language.layout import Run
+from ipcv.language.layout import ImageRun
 from ipcv.language.method import Prompt
 
 DOMINANT, CONTEXTUAL = 2.0, 1.0
@@ -87,7 +87,7 @@ class VisionZip(EncoderOutputMethod):
         states = states.index_copy(0, contextual, merged.to(states.dtype))
         return states.view_as(prompt.hidden_states)
 
-    def _split(self, run: Run) -> tuple[int, int]:
+    def _split(self, run: ImageRun) -> tuple[int, int]:
         """How many dominant and contextual tokens an image keeps."""
         kept = self.keep_count(run, 0)
         contextual = int(kept * self.contextual_ratio)

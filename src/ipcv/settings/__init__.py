@@ -1,1 +1,1 @@
-"""Settings: presets, files, methods by name, what a user typed."""
+"""Settings: the defaults for a model, their files, methods by name, and what a user typed."""

@@ -5,29 +5,80 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ipcv.api import VisionMethod
-from ipcv.baselines import CDPruner, PruneOnly, RandomPrune, ToMe, UniformPrune, VisionZip
-from ipcv.core.config import IPCV, Config, require_name
+from ipcv.baselines import CDPruner, ToMe, VisionZip
+from ipcv.core.config import Config
 from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.progressive import Progressive
 
-METHODS: dict[str, type[LanguageMethod]] = {
+VISION: dict[str, type[VisionMethod]] = {
+    "ipcv": IPCV,
+    "mixed-resolution": MixedResolution,
+    "progressive": Progressive,
+    "tome": ToMe,
+}
+LANGUAGE: dict[str, type[LanguageMethod]] = {
     "dart": DART,
     "fastv": FastV,
     "v2drop": V2Drop,
-    "random": RandomDrop,
+    "random-drop": RandomDrop,
     "visionzip": VisionZip,
     "cdpruner": CDPruner,
 }
-"""Those of the language side."""
 
-VISION: dict[str, type[VisionMethod]] = {
-    method.__name__: method
-    for method in (IPCV, Progressive, ToMe, PruneOnly, RandomPrune, UniformPrune)
+REMOVED = {
+    **dict.fromkeys(
+        (
+            "relative",
+            "attention",
+            "medoid",
+            "stratified",
+            "redundancy",
+            "peaks",
+            "unexplained",
+            "duplicates",
+            "k-center",
+        ),
+        'the selector "difference", or the method MixedResolution',
+    ),
+    "contrast": "the method MixedResolution, with its reduction_ratio alone",
+    **dict.fromkeys(("nearest", "softmax"), 'the reconstruction "mean"'),
+    **dict.fromkeys(("local", "affine"), 'the reconstruction "linear"'),
+    "RandomPrune": 'the method IPCV with selector "random"',
+    "UniformPrune": 'the method IPCV with selector "uniform"',
+    "PruneOnly": 'the method IPCV with stabilization_layers 0 and reconstruction "none"',
 }
-LANGUAGE: dict[str, type[LanguageMethod]] = {m.__name__: m for m in METHODS.values()}
+"""Rules and methods of earlier versions, and what to use instead."""
 
-Method = TypeVar("Method", bound=Config)
+M = TypeVar("M", bound=Config)
+
+
+def method_class(name: object, known: Mapping[str, type[M]]) -> type[M]:
+    """The method of that name, which may be the name of its class.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for short, kind in known.items():
+        if name in (short, kind.__name__):
+            return kind
+    message = f"unknown method {name!r}: use one of {', '.join(known)}"
+    raise ValueError(_replacement(name) or message)
+
+
+def make(kind: type[M], settings: Mapping[str, Any]) -> M:
+    """The method with these settings.
+
+    Raises:
+        ValueError: one that it has not, one out of range, or a rule that was removed.
+    """
+    try:
+        return kind.from_dict(settings)
+    except ValueError as error:
+        rules = (settings.get("selector"), settings.get("reconstruction"))
+        raise ValueError(_replacement(*rules) or str(error)) from None
 
 
 def named(settings: Config | None) -> dict[str, Any] | None:
@@ -35,13 +86,13 @@ def named(settings: Config | None) -> dict[str, Any] | None:
     return None if settings is None else {"method": type(settings).__name__, **settings.to_dict()}
 
 
-def from_named(settings: Mapping[str, Any], known: Mapping[str, type[Method]]) -> Method:
-    """The inverse of `named` for methods that are known by these names.
-
-    Raises:
-        ValueError: an unknown method or setting, or one out of range.
-    """
+def from_named(settings: Mapping[str, Any], known: Mapping[str, type[M]]) -> M:
+    """The inverse of `named`. Raises what `method_class` and `make` raise."""
     own = dict(settings)
-    name = own.pop("method", None)
-    require_name("method", name, list(known))
-    return known[name].from_dict(own)
+    return make(method_class(own.pop("method", None), known), own)
+
+
+def _replacement(*names: object) -> str | None:
+    """What to say of the first of the names that was removed."""
+    removed = (name for name in names if isinstance(name, str) and name in REMOVED)
+    return next((f"{name} was removed: use {REMOVED[name]}" for name in removed), None)

@@ -1,22 +1,32 @@
-"""Settings per model family."""
+"""Settings of both sides of a model: the defaults for it, and a file that holds some."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 from torch import nn
 
-from ipcv.api import VisionMethod
-from ipcv.core.config import IPCV
-from ipcv.families import Encoder, family_of, find_encoder
-from ipcv.language.dart import DART
-from ipcv.language.fastv import FastV
+from ipcv.core.output import check_writable, write_json
+from ipcv.families import (
+    EncoderKind,
+    Size,
+    family_of,
+    find_decoder,
+    find_encoder,
+    model_type_of,
+)
 from ipcv.language.method import LanguageMethod
-from ipcv.language.registry import MODEL_TYPES, find_decoder
+from ipcv.settings.methods import LANGUAGE, VISION, from_named, named
 from ipcv.vision.adapters.base import EncoderAdapter
-from ipcv.vision.adapters.packed import PackedEncoder
-from ipcv.vision.progressive import Progressive
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+
+EVIDENCE = "evidence"
+"""The key of a file that is for people."""
 
 
 class Preset(NamedTuple):
@@ -25,38 +35,64 @@ class Preset(NamedTuple):
     vision: VisionMethod
     language: LanguageMethod | None = None
 
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What a file holds: `ipcv.compress(model, *ipcv.load(path))`.
 
-class Shape(NamedTuple):
-    """What tells an encoder that settings were tuned on: its class, channels and blocks."""
+        The file is an object with `vision`, an object with the name of the `method` and its
+        settings; `language`, likewise or null; and `evidence`, which is not read.
 
-    class_name: str
-    width: int
-    depth: int
+        Raises:
+            ValueError: no such file, no JSON, an unknown method or setting, or one out of range.
+        """
+        try:
+            return cls._parse(json.loads(Path(path).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ValueError(f"settings {path} cannot be read: {error.strerror}") from None
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise ValueError(f"settings {path} are no JSON") from None
+        except ValueError as error:
+            raise ValueError(f"settings {path}: {error}") from None
+
+    def save(self, path: str | Path, evidence: Mapping[str, Any] | None = None) -> None:
+        """Write what `load` reads, whole or not at all.
+
+        Args:
+            path: the file.
+            evidence: JSON types that say why these settings.
+
+        Raises:
+            ValueError: the file cannot be written.
+        """
+        check_writable(Path(path))
+        sides = {"vision": named(self.vision), "language": named(self.language)}
+        write_json(Path(path), {**sides, EVIDENCE: dict(evidence or {})})
+
+    @classmethod
+    def _parse(cls, content: Any) -> Self:
+        if not isinstance(content, dict) or not isinstance(content.get("vision"), dict):
+            raise ValueError(
+                'an object with "vision" is needed, which has a "method" and its settings'
+            )
+        if unknown := sorted(content.keys() - {*cls._fields, EVIDENCE}):
+            raise ValueError(f"unknown keys {', '.join(unknown)}")
+        language = content.get("language")
+        if not isinstance(language, dict | None):
+            raise ValueError(f"language must be an object or null, got {language!r}")
+        vision = from_named(content["vision"], VISION)
+        return cls(vision, None if language is None else from_named(language, LANGUAGE))
 
 
-class Tuned(NamedTuple):
-    """Settings, and what says how good they are: a file in the repository, a variant in it."""
-
-    vision: VisionMethod
-    evidence: str
-    variant: str
+load = Preset.load
 
 
-TUNED: dict[Shape, Tuned] = {
-    Shape("Dinov2Model", width=384, depth=12): Tuned(
-        Progressive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "progressive 0.65"
-    ),
-    Shape("Qwen2VisionTransformerPretrainedModel", width=128, depth=8): Tuned(
-        IPCV(0, 0.5, 0, selector="contrast", reconstruction="linear"),
-        "benchmarks/results/suite.json",
-        "contrast 0.5",
-    ),
-}
-"""Per shape of encoder, what is better than the published settings on held-out images."""
+def save(path: str | Path, settings: Preset, evidence: Mapping[str, Any] | None = None) -> None:
+    """Write the settings into a file, as `Preset.save` does."""
+    settings.save(path, evidence)
 
 
 def preset(model: nn.Module | str, *, published: bool = False) -> Preset:
-    """The settings for a model: tuned ones where its encoder's shape is in `TUNED`.
+    """The settings for a model: tuned ones where its record has some for its size.
 
     Args:
         model: a model, or a `model_type` such as "qwen2_vl" for the published depth.
@@ -79,19 +115,20 @@ def preset(model: nn.Module | str, *, published: bool = False) -> Preset:
     """
     if isinstance(model, str):
         family = family_of(model)
-        language = _language(family.encoders[0]) if model in MODEL_TYPES else None
-        return Preset(family.settings, language)
-    encoder, module = find_encoder(model)
-    adapter = encoder.adapter(module)
-    tuned = None if published else TUNED.get(_shape(encoder, adapter))
-    vision = tuned.vision if tuned else scaled_vision(encoder, len(adapter.blocks))
-    return Preset(vision, _scaled_language(model, encoder))
+        decoder = family.decoder if model == family.model_types[0] else None
+        language = decoder.settings if decoder else None
+        return Preset(family.encoders[0].settings, language)
+    kind, module = find_encoder(model)
+    adapter = kind.adapter(module)
+    tuned = None if published else kind.tuned.get(_size(adapter))
+    vision = tuned.vision if tuned else scaled_vision(kind, len(adapter.blocks))
+    return Preset(vision, _scaled_language(model))
 
 
-def scaled_vision(encoder: Encoder, depth: int) -> IPCV:
-    """The settings of an encoder's entry for one of `depth` blocks."""
-    scale = depth / encoder.depth
-    published = encoder.settings
+def scaled_vision(kind: EncoderKind, depth: int) -> IPCV:
+    """The settings of an encoder's record for one of `depth` blocks."""
+    scale = depth / kind.depth
+    published = kind.settings
     return dataclasses.replace(
         published,
         prune_layer=min(depth - 1, max(2, round(published.prune_layer * scale))),
@@ -99,21 +136,16 @@ def scaled_vision(encoder: Encoder, depth: int) -> IPCV:
     )
 
 
-def _shape(encoder: Encoder, adapter: EncoderAdapter) -> Shape:
+def _size(adapter: EncoderAdapter) -> Size:
     width = adapter.norm(adapter.blocks[0]).weight.shape[0]  # type: ignore[index]
-    return Shape(encoder.class_name, int(width), len(adapter.blocks))
+    return Size(int(width), len(adapter.blocks))
 
 
-def _language(encoder: Encoder) -> LanguageMethod:
-    if issubclass(encoder.adapter, PackedEncoder):
-        return DART(prune_layer=3, reduction_ratio=0.65, normalize=False)
-    return FastV(prune_layer=3, reduction_ratio=0.65)
-
-
-def _scaled_language(model: nn.Module, encoder: Encoder) -> LanguageMethod | None:
+def _scaled_language(model: nn.Module) -> LanguageMethod | None:
+    kind = family_of(model_type_of(model)).decoder
     try:
         decoder = find_decoder(model)
     except ValueError:
         return None
     depth, first = len(decoder.layers), decoder.first_prunable
-    return _language(encoder).scaled(depth, first) if first < depth else None
+    return kind.settings.scaled(depth, first) if kind and first < depth else None

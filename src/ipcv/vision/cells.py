@@ -1,36 +1,18 @@
-"""Cells of neighbouring patches: which are one, and what rules that go by them have in common."""
+"""Cells of neighbouring patches, and the distance of patches to the first one of their cell."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ipcv.core import ops
-
-if TYPE_CHECKING:
-    from ipcv.vision.selection import Layout
+from ipcv.vision.layout import Layout
 
 SIDE = 2
 """Patches along the side of a cell."""
 
 BITS = 16
 """There may be fewer than `2 ** BITS - 1` frames, and rows and columns of cells."""
-
-
-def by_turns(scores: Tensor, layout: Layout) -> Tensor:
-    """Scores `(N,)` by which each cell gives its best patch, then each its second, and so on.
-
-    Within one turn, the patches keep the order of the scores given.
-    """
-    by_score = layout.rank(scores).argsort(descending=True, stable=True)
-    cell, order = cells(layout)[by_score].sort(stable=True)
-    place = torch.arange(len(cell), device=cell.device)
-    turn = place - torch.searchsorted(cell, cell)  # how many of its cell are better
-    turn = torch.empty_like(turn).index_copy_(0, order, turn)
-    ranked = by_score[turn.argsort(stable=True)]
-    return torch.empty_like(scores).index_copy_(0, ranked, -place.to(scores.dtype))
 
 
 def distance_to_first(rows: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

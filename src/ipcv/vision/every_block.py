@@ -1,99 +1,130 @@
-"""Fewer tokens in every block of any encoder, by hooks; all of them again after the last."""
+"""Fewer tokens from block to block of an encoder, and all of them again after the last."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ipcv.core.arguments import Arguments, bind
-from ipcv.core.hooks import Hooked, Method, states_of, with_states
-from ipcv.stats import ProgressiveCall, Stats
-from ipcv.vision.adapters.base import EncoderAdapter, scaling
-from ipcv.vision.tokens import ProgressiveMethod, Run, Tokens
+from ipcv.core.arguments import Arguments
+from ipcv.core.ops import full_precision
+from ipcv.vision.adapters.base import EncoderAdapter, TokenAdapter, attention_dropout, scaling
+from ipcv.vision.engine import EncoderState, VisionEngine
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.records import EveryBlockCall, Record
+from ipcv.vision.tokens import TokenRun, Tokens, proportional_attention
+
+
+class EveryBlockMethod(VisionMethod):
+    """Settings of a method that takes tokens out in every block, and what it makes of them."""
+
+    def removed_before(self, patches: int) -> int:
+        """How many of so many patches of a segment are taken out before the first block."""
+        return 0
+
+    @abstractmethod
+    def removed_per_block(self, patches: int, depth: int) -> list[int]:
+        """How many of so many patches of a segment each of `depth` blocks takes out."""
+
+    @abstractmethod
+    def start(
+        self,
+        lengths: tuple[int, ...],
+        protected: int,
+        rows: Tensor,
+        positions: Callable[[], Tensor],
+    ) -> TokenRun:
+        """The run of all rows; `positions` gives `(N, 3)`: frame or tile, row and column."""
+
+    def engine(self, adapter: EncoderAdapter, record: Record) -> EveryBlockEngine:
+        """As for every method. Raises `ValueError` where the tokens must stay as many."""
+        name, encoder = type(self).__name__, type(adapter.encoder).__name__
+        if not isinstance(adapter, TokenAdapter):
+            raise ValueError(f"{name} does not work in a {encoder}, whose heads are not at hand")
+        if adapter.obstacle:
+            raise ValueError(f"{name} does not work in a {encoder}: {adapter.obstacle}")
+        return EveryBlockEngine(adapter, self, record)
 
 
 @dataclass
-class _Call:
+class _State(EncoderState):
     """State of one forward of the encoder.
 
     Attributes:
-        context: what the adapter read from the encoder's arguments.
-        full_outputs: blocks whose output must have all rows.
         runs: the tokens, in order; empty before the first block.
         carried: the tokens `(N', C)`, where the next block's input is full length instead.
         attended: `(N', heads * D)`, the running block's attention for the tokens that go on.
     """
 
-    context: Any
-    full_outputs: set[int]
-    runs: list[Run] = field(default_factory=list)
+    runs: list[TokenRun] = field(default_factory=list)
     carried: Tensor | None = None
     attended: Tensor | None = None
 
+    def to(self, device: torch.device) -> None:
+        for run in self.runs:
+            run.to(device)
 
-class ProgressiveEngine(Hooked[_Call]):
-    """Takes tokens out of one encoder, block by block. State is per call and per thread.
+
+class EveryBlockEngine(VisionEngine[_State]):
+    """Runs a method that takes tokens out block by block.
 
     A block wants one input, which it norms, attends and adds the result to. Here the keys that
     decide which tokens go on must be known first, so attention runs ahead of the block, with all
     tokens. As all that happens to tokens is linear, it can happen to the block's input before the
     sum instead of after.
-
-    Args:
-        adapter: the vision encoder; must be one that `can_merge`.
-        method: the settings.
-        stats: receives one record per encoder call.
     """
 
-    def __init__(self, adapter: EncoderAdapter, method: ProgressiveMethod, stats: Stats) -> None:
-        super().__init__()
-        self.adapter, self.method, self.stats = adapter, method, stats
-        self._last = len(adapter.blocks) - 1
+    is_observable = False
+    adapter: TokenAdapter
 
-    def attach(self) -> None:
-        """Install the hooks."""
-        self._hooks.surround(self.adapter.encoder, "forward", self._opened)
-        for index, block in enumerate(self.adapter.blocks):
-            attention = self.adapter.attention(block)
-            self._hooks.replace(block, "forward", partial(self._block, index))
-            self._hooks.replace(attention, "forward", partial(self._attention, attention))
+    def __init__(self, adapter: TokenAdapter, method: EveryBlockMethod, record: Record) -> None:
+        super().__init__(adapter, record)
+        self.method = method
 
-    @contextmanager
-    def _opened(self, arguments: Arguments) -> Iterator[None]:
-        full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
-        with self._running(_Call(self.adapter.open(arguments, ()), full_outputs)):
-            yield
+    def begin(self, context: Any, full_outputs: set[int]) -> _State:
+        return _State(context, full_outputs)
 
-    def _start(self, call: _Call, arguments: Arguments) -> None:
+    def enter(
+        self, call: _State, index: int, hidden_states: Tensor, arguments: Arguments
+    ) -> tuple[Tensor, Arguments] | None:
+        if index == 0:
+            self._start(call, hidden_states, arguments)
+        if not _any_shorter(call.runs, index + 2):
+            return None
+        states = self.adapter.rows(hidden_states)
+        if call.carried is not None:
+            states, call.carried = call.carried.to(states.device), None
+        inputs, call.attended = self._attended(call.runs, index, states, arguments)
+        return self.adapter.like(inputs, hidden_states), arguments
+
+    def _start(self, call: _State, hidden_states: Tensor, arguments: Arguments) -> None:
         """All tokens, each of one patch, and those of them that the first block gets."""
-        hidden_states: Tensor = arguments["hidden_states"]
         layout = self.adapter.layout(call.context, hidden_states)
         if layout.padding is not None:
             name = type(self.method).__name__
             raise ValueError(f"{name} does not work with padding: pass images of equal size")
-        segments, first, device = self.adapter.segment_lengths(arguments), 0, hidden_states.device
+        segments, first = self.adapter.segment_lengths(hidden_states, arguments), 0
         positions = cache(layout.positions)
         for length, equal in groupby(segments):
             shape = len(list(equal)), length
-            rows = first + torch.arange(shape[0] * length, device=device).view(shape)
+            rows = torch.arange(shape[0] * length, device=hidden_states.device)
             lengths = self._lengths(length, layout.protected)
-            call.runs.append(self.method.start(lengths, layout.protected, rows, positions))
-            first += rows.numel()
+            run = self.method.start(lengths, layout.protected, first + rows.view(shape), positions)
+            call.runs.append(run)
+            first += len(rows)
         tokens = [run.lengths for run in call.runs for _ in range(len(run.rows))]
-        self.stats.add(ProgressiveCall(layout.item_lengths, tuple(tokens), layout.protected))
-        if any(run.lengths[1] < run.lengths[0] for run in call.runs):
+        self.record(EveryBlockCall(layout.item_lengths, tuple(tokens), layout.protected))
+        if _any_shorter(call.runs, 1):
             states = self.adapter.rows(hidden_states)
-            call.carried = torch.cat(
-                [run.begin(states[run.rows]).flatten(0, 1) for run in call.runs]
-            )
+            with full_precision(states.device):
+                begun = [run.begin(states[run.rows]).flatten(0, 1) for run in call.runs]
+            call.carried = torch.cat(begun)
 
     def _lengths(self, length: int, protected: int) -> tuple[int, ...]:
         patches, lengths = length - protected, [length]
@@ -102,62 +133,46 @@ class ProgressiveEngine(Hooked[_Call]):
             lengths.append(lengths[-1] - min(r, (lengths[-1] - protected) // 2))
         return tuple(lengths)
 
-    def _block(self, index: int, original: Method) -> Method:
-        signature = inspect.signature(original)
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            call = self._call
-            if call is None:
-                return original(*args, **kwargs)
-            arguments = bind(signature, args, kwargs)
-            if index == 0:
-                self._start(call, arguments)
-            if all(run.lengths[index + 2] == run.lengths[0] for run in call.runs):
-                return original(*args, **kwargs)
-            hidden_states = arguments.pop("hidden_states")
-            states = self.adapter.rows(hidden_states) if call.carried is None else call.carried
-            call.carried = None
-            inputs, call.attended = self._attend(call.runs, index, states, arguments)
-            output = original(self.adapter.like(inputs, hidden_states), **arguments)
-            return self._full_length(call, index, output) if index in call.full_outputs else output
-
-        return forward
-
-    def _attend(
-        self, runs: list[Run], index: int, states: Tensor, arguments: Arguments
+    def _attended(
+        self, runs: list[TokenRun], index: int, states: Tensor, arguments: Arguments
     ) -> tuple[Tensor, Tensor]:
         """The block's input `(N', C)` and attention `(N', heads * D)`, of the tokens that go on."""
         block = self.adapter.blocks[index]
         attention, normed = self.adapter.attention(block), self.adapter.norm(block)(states)
         rows = torch.cat([run.rows.flatten() for run in runs])
         parts = [states, normed, *self.adapter.heads(attention, normed, arguments, rows)]
+        attend = partial(proportional_attention, scaling(attention), attention_dropout(attention))
         pairs = []
         for run in runs:
             before, after = run.lengths[index + 1 : index + 3]
             tokens, parts = run.split_off(parts, before)
-            pair = run.shrink(Tokens(*tokens), before - after, scaling(attention))
+            with full_precision(states.device):
+                pair = run.shrink(Tokens(*tokens), before - after, attend)
             pairs.append([x.flatten(0, 1) for x in pair])
         inputs, attended = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         return inputs, attended
 
-    def _attention(self, attention: nn.Module, original: Method) -> Method:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            call = self._call
-            if call is None or call.attended is None:
-                return original(*args, **kwargs)
-            attended, call.attended = call.attended, None
-            return self.adapter.project_output(
-                attention, attended, args[0] if args else kwargs["hidden_states"]
-            )
+    def attend(self, call: _State, index: int, hidden_states: Tensor) -> Any:
+        """What was attended ahead of the block."""
+        if call.attended is None:
+            return None
+        attended, call.attended = call.attended.to(hidden_states.device), None
+        attention = self.adapter.attention(self.adapter.blocks[index])
+        return self.adapter.project_output(attention, attended, hidden_states)
 
-        return forward
-
-    def _full_length(self, call: _Call, index: int, output: Any) -> Any:
-        """The block's output with a state for every row."""
-        states = states_of(output)
+    def restore(self, call: _State, index: int, states: Tensor) -> Tensor | None:
+        """A state for every row; the tokens alone go on to the next block."""
+        if not _any_shorter(call.runs, index + 2):
+            return None
         call.carried = self.adapter.rows(states)
         parts, full = [call.carried], []
-        for run in call.runs:
-            (tokens,), parts = run.split_off(parts, run.lengths[index + 2])
-            full.append(run.restore(tokens).flatten(0, 1))
-        return with_states(output, self.adapter.like(torch.cat(full), states))
+        with full_precision(states.device):
+            for run in call.runs:
+                (tokens,), parts = run.split_off(parts, run.lengths[index + 2])
+                full.append(run.restore(tokens).flatten(0, 1))
+        return self.adapter.like(torch.cat(full), states)
+
+
+def _any_shorter(runs: list[TokenRun], place: int) -> bool:
+    """Whether some run has fewer tokens than rows at a place in `TokenRun.lengths`."""
+    return any(run.lengths[place] < run.lengths[0] for run in runs)

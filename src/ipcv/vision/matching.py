@@ -1,4 +1,4 @@
-"""Which token stands for which, and how well."""
+"""Matching of tokens: counterparts that stand for others, and how well they do."""
 
 from __future__ import annotations
 

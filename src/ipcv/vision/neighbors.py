@@ -1,4 +1,4 @@
-"""Neighbor-Guided Reconstruction: the nearest kept rows of a removed row, and what they make it."""
+"""Neighbor-Guided Reconstruction: the nearest kept rows of removed ones, and what these follow."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def nearest_neighbors(
             first = groups.first_row
             numbers = frames.removed[rows] - first, frames.kept[candidates] - first
             nearest = _in_frames(*parts, *numbers, groups, found, memory_budget)
-        indices[rows, :found] = nearest + candidates.start
+        nearest = nearest + candidates.start
+        indices[rows, :found] = nearest
+        indices[rows, found:] = nearest[:, :1]  # not used, but of the same group
         if weights is not None:
             weights[rows, :found] = 1 / found
     return Neighbors(indices, weights)
@@ -223,7 +225,8 @@ class Reconstruction:
     def __init__(self, removed: Tensor, kept: Tensor, neighbors: Neighbors) -> None:
         """`removed (R, C)` and `kept (K, C)` are rows of the pruning layer's input."""
         self.neighbors = neighbors
-        self.base = (removed.float() - neighbors.combine(kept.float())).to(kept.dtype)
+        wide = torch.promote_types(kept.dtype, torch.float32)
+        self.base = (removed.to(wide) - neighbors.combine(kept.to(wide))).to(kept.dtype)
 
     def __call__(self, kept: Tensor) -> Tensor:
         """The removed rows `(R, C)` that go with the current kept rows `(K, C)`."""

@@ -1,192 +1,188 @@
-"""The method on any encoder, by hooks: prune before a block, stabilize, restore after the last."""
+"""Pruning in one step: rows chosen before a block, attended for a while, rebuilt after the last."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from ipcv.core.arguments import Arguments, bind, on_device
-from ipcv.core.config import IPCV
-from ipcv.core.hooks import Hooked, Method, states_of, with_states
-from ipcv.stats import EncoderCall, Stats
-from ipcv.vision.adapters.base import EncoderAdapter, TilesReader
-from ipcv.vision.selection import Selection, choose
+from ipcv.core.arguments import Arguments, on_device
+from ipcv.core.ops import full_precision
+from ipcv.vision.adapters.base import EncoderAdapter
+from ipcv.vision.engine import EncoderState, VisionEngine
+from ipcv.vision.layout import Layout
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.records import OneStepCall, Record
+from ipcv.vision.selection import Choice, Selection
+
+
+class OneStepMethod(VisionMethod):
+    """Settings of a method that prunes the rows of an encoder once, and how it chooses.
+
+    Attributes:
+        prune_layer: 0-based index of the first block that runs on kept rows only.
+        stabilization_layers: number of blocks, from `prune_layer` on, in which removed rows still
+            serve as keys and values.
+        reduction_ratio: fraction of the patches of each group that is removed, in [0, 1).
+    """
+
+    prune_layer: int = 0
+    stabilization_layers: int = 0
+    reduction_ratio: float
+
+    @abstractmethod
+    def scores(self, previous: Tensor, rows: Tensor, layout: Layout) -> Tensor:
+        """`(N,)`: of each group of rows the highest are kept.
+
+        Args:
+            previous: `(N, C)` input of block `prune_layer - 1`; `rows` where that is 0.
+            rows: `(N, C)` input of block `prune_layer`.
+            layout: which rows belong together.
+        """
+
+    @abstractmethod
+    def select(self, choice: Choice, rows: Tensor) -> Selection:
+        """The rows that go on, and what rebuilds the others of the rows `(N, C)`."""
+
+    def compete(self, layout: Layout) -> Layout:
+        """The layout in which rows compete and rebuild each other: here, their items."""
+        return layout
+
+    def choose(self, previous: Tensor, rows: Tensor, layout: Layout) -> Choice:
+        """The rows to keep (paper, section 3.1); arguments as for `scores`."""
+        counts = layout.keep_counts(self.reduction_ratio)
+        return Choice.highest(self.scores(previous, rows, layout), layout, counts)
+
+    def engine(self, adapter: EncoderAdapter, record: Record) -> OneStepEngine:
+        """As for every method. Raises `ValueError` for settings beyond the encoder's depth."""
+        self.check(len(adapter.blocks), adapter.max_patches)
+        return OneStepEngine(adapter, self, record)
+
+    def check(self, depth: int, max_patches: int = EncoderAdapter.max_patches) -> None:
+        """Raise `ValueError` for settings that cannot work for an encoder of `depth` blocks."""
+        if self.prune_layer >= depth:
+            raise ValueError(
+                f"prune_layer {self.prune_layer} is beyond the encoder's {depth} blocks: "
+                f"it must be at most {depth - 1}"
+            )
+        if int(max_patches * (1 - self.reduction_ratio)) < 1:
+            raise ValueError(
+                f"reduction_ratio {self.reduction_ratio} keeps no patch, even of {max_patches:,}: "
+                f"it must be at most {1 - 1 / max_patches:.4f}"
+            )
 
 
 @dataclass
-class _Call:
+class _State(EncoderState):
     """State of one forward of the encoder.
 
     Attributes:
-        context: what the adapter read from the encoder's arguments.
-        full_outputs: blocks whose output must have all rows.
         previous: rows `(N, C)` of the input of block `prune_layer - 1`, if there is one.
         kept: rows `(K, C)` that the block now running takes, before its norm.
         full: rows `(N, C)` of the same block's input, where they are known.
         arguments: the running block's arguments for all rows.
     """
 
-    context: Any
-    full_outputs: set[int]
     previous: Tensor | None = None
     selection: Selection | None = None
     kept: Tensor | None = None
     full: Tensor | None = None
     arguments: Arguments = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> None:
+        if self.selection is not None:
+            self.selection.to(device)
 
-class Engine(Hooked[_Call]):
-    """Compresses one encoder. State is per call and per thread, and dropped when the call ends.
 
-    Args:
-        adapter: the vision encoder, and what differs for its kind.
-        method: the settings, already checked against the encoder's depth.
-        stats: receives one record per encoder call.
-    """
+class OneStepEngine(VisionEngine[_State]):
+    """Runs a method that prunes once."""
 
-    def __init__(self, adapter: EncoderAdapter, method: IPCV, stats: Stats) -> None:
-        super().__init__()
-        self.adapter, self.method, self.stats = adapter, method, stats
-        depth = len(adapter.blocks)
-        self._last = depth - 1
-        self._stabilized = range(
-            method.prune_layer, min(depth, method.prune_layer + method.stabilization_layers)
-        )
-        self._signatures = [inspect.signature(block.forward) for block in adapter.blocks]
+    def __init__(self, adapter: EncoderAdapter, method: OneStepMethod, record: Record) -> None:
+        super().__init__(adapter, record)
+        self.method = method
+        first, depth = method.prune_layer, len(adapter.blocks)
+        self.first_block = max(0, first - 1)
+        self._stabilized = range(first, min(depth, first + method.stabilization_layers))
 
-    def attach(self) -> None:
-        """Install the hooks."""
+    def agree(self, states: Tensor) -> None:
+        """Make states that rows are chosen by the same in all processes that share an encoder.
+
+        Called, in place, before the choice; here there is one process.
+        """
+
+    def begin(self, context: Any, full_outputs: set[int]) -> _State:
+        return _State(context, full_outputs)
+
+    def attends(self, index: int) -> bool:
+        is_pruned = index >= self.method.prune_layer
+        return index in self._stabilized or (is_pruned and self.adapter.attends_kept)
+
+    def enter(
+        self, call: _State, index: int, hidden_states: Tensor, arguments: Arguments
+    ) -> tuple[Tensor, Arguments] | None:
         first = self.method.prune_layer
-        for module, name, read in self.adapter.tile_sources:
-            self._hooks.surround(module, name, partial(self._tiles_known, read))
-        self._hooks.surround(self.adapter.encoder, "forward", self._opened)
-        for index in range(max(0, first - 1), self._last + 1):
-            block = self.adapter.blocks[index]
-            before = self._remember if index < first else self._before_block
-            self._hooks.add(
-                block.register_forward_pre_hook(
-                    partial(before, index), with_kwargs=True, prepend=index >= first
-                )
-            )
-            if index >= first:
-                # Ahead of the hooks that capture outputs: those must see what this one returns.
-                self._hooks.add(
-                    block.register_forward_hook(partial(self._after_block, index), prepend=True)
-                )
-            if index in self._stabilized or (index >= first and self.adapter.attends_kept):
-                self._attend(block, all_rows=index in self._stabilized)
-
-    @property
-    def _tiles(self) -> Sequence[int]:
-        return getattr(self._local, "tiles", ())
-
-    @contextmanager
-    def _tiles_known(self, read: TilesReader, arguments: Arguments) -> Iterator[None]:
-        """Know, while a model around the encoder runs, which tiles make up an image."""
-        before, self._local.tiles = self._tiles, read(arguments)
-        try:
-            yield
-        finally:
-            self._local.tiles = before
-
-    @contextmanager
-    def _opened(self, arguments: Arguments) -> Iterator[None]:
-        """The state of one forward of the encoder, while it runs."""
-        is_checkpointed = getattr(self.adapter.blocks[0], "gradient_checkpointing", False)
-        if self.adapter.encoder.training and is_checkpointed:
-            raise RuntimeError(
-                "a compressed encoder cannot be trained with gradient checkpointing, which runs "
-                "single blocks again: call eval(), or disable one of the two"
-            )
-        full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
-        context = self.adapter.open(arguments, self._tiles)
-        with self._running(_Call(context, full_outputs)):
-            yield
-
-    def _remember(self, index: int, block: nn.Module, args: Any, kwargs: Arguments) -> None:
-        if self._call is not None:
-            arguments = bind(self._signatures[index], args, kwargs)
-            self._call.previous = self.adapter.rows(arguments[self.adapter.states_name])
-
-    def _before_block(
-        self, index: int, block: nn.Module, args: Any, kwargs: Arguments
-    ) -> tuple[tuple[Tensor], Arguments] | None:
-        call = self._call
-        if call is None:
+        if index < first:
+            call.previous = self.adapter.rows(hidden_states)
             return None
-        arguments = bind(self._signatures[index], args, kwargs)
-        hidden_states = arguments[self.adapter.states_name]
-        if index == self.method.prune_layer:
+        if index == first:
             self._select(call, hidden_states)
-        selection = call.selection
-        if selection is None:
+        if (selection := call.selection) is None:
             return None
-        selection.to(hidden_states.device)
-        call.arguments = arguments = on_device(arguments, hidden_states.device)
-        if index == self.method.prune_layer or index - 1 in call.full_outputs:
+        call.arguments = arguments
+        if index == first or index - 1 in call.full_outputs:
             call.full = self.adapter.rows(hidden_states)
             call.kept = call.full[selection.kept]
         else:
             call.full = None
             call.kept = self.adapter.unpack(hidden_states, selection)
         pruned = self.adapter.prune_arguments(arguments, selection)
-        del pruned[self.adapter.states_name]
-        return (self.adapter.pack(call.kept, hidden_states, selection),), pruned
+        return self.adapter.pack(call.kept, hidden_states, selection), pruned
 
-    def _after_block(self, index: int, block: nn.Module, args: Any, output: Any) -> Any:
-        call = self._call
-        if call is None or call.selection is None or index not in call.full_outputs:
-            return None
-        states = states_of(output)
-        call.selection.to(states.device)
-        kept = self.adapter.unpack(states, call.selection)
-        return with_states(output, self.adapter.like(call.selection.restore(kept), states))
-
-    def _select(self, call: _Call, hidden_states: Tensor) -> None:
+    def _select(self, call: _State, hidden_states: Tensor) -> None:
         """Choose the rows to keep and prepare the rebuilding of the others."""
         rows = self.adapter.rows(hidden_states)
         previous = rows if call.previous is None else call.previous.to(rows.device)
-        items = self.adapter.layout(call.context, hidden_states)
-        layout = items.merged() if self.method.scope == "batch" else items
-        choice = choose(previous, rows, layout, self.method)
         call.previous = None
-        blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
-        known = tuple(choice.counts) if layout.group_lengths == items.group_lengths else None
-        self.stats.add(EncoderCall(items, known, choice.kept, *blocks))
-        if not choice.keeps_all:
-            call.selection = Selection.of(choice, rows, self.method)
+        for states in (previous, rows) if previous is not rows else (rows,):
+            self.agree(states)
+        items = self.adapter.layout(call.context, hidden_states)
+        layout = self.method.compete(items)
+        with full_precision(rows.device):
+            choice = self.method.choose(previous, rows, layout)
+            blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
+            known = tuple(choice.counts) if layout.group_lengths == items.group_lengths else None
+            self.record(OneStepCall(items, known, choice.kept, *blocks))
+            if not choice.keeps_all:
+                call.selection = self.method.select(choice, rows)
 
-    def _attend(self, block: nn.Module, all_rows: bool) -> None:
-        """Let kept rows attend all rows in this block (section 3.3), or each other."""
-        attention, norm = self.adapter.attention(block), self.adapter.norm(block)
+    def attend(self, call: _State, index: int, hidden_states: Tensor) -> Any:
+        """Kept rows attend all rows (paper, section 3.3), or each other."""
+        if (selection := call.selection) is None:
+            return None
+        keys = None
+        if index in self._stabilized:
+            keys = self._keys(call, selection, index, hidden_states)
+        arguments = on_device(call.arguments, hidden_states.device)
+        attention = self.adapter.attention(self.adapter.blocks[index])
+        return self.adapter.attend(attention, hidden_states, keys, arguments, selection)
 
-        def make(original: Method) -> Method:
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                call = self._call
-                if call is None or call.selection is None:
-                    return original(*args, **kwargs)
-                queries, selection = args[0] if args else kwargs["hidden_states"], call.selection
-                selection.to(queries.device)  # an offloading block moves its inputs after our hook
-                keys = self._keys(call, selection, norm, queries) if all_rows else None
-                arguments = on_device(call.arguments, queries.device)
-                return self.adapter.attend(attention, queries, keys, arguments, selection)
-
-            return forward
-
-        self._hooks.replace(attention, "forward", make)
-
-    def _keys(self, call: _Call, selection: Selection, norm: nn.Module, queries: Tensor) -> Tensor:
+    def _keys(self, call: _State, selection: Selection, index: int, queries: Tensor) -> Tensor:
         """All normed rows, in the encoder's shape; `queries` are the kept ones."""
         assert call.kept is not None
         if call.full is None:
             removed = selection.reconstruct(call.kept.to(queries.device))
         else:
             removed = call.full.to(queries.device)[selection.removed]
-        rows = selection.merge(self.adapter.unpack(queries, selection), norm(removed))
-        return self.adapter.like(rows, queries)
+        normed = self.adapter.norm(self.adapter.blocks[index])(removed)
+        return self.adapter.like(
+            selection.merge(self.adapter.unpack(queries, selection), normed), queries
+        )
+
+    def restore(self, call: _State, index: int, states: Tensor) -> Tensor | None:
+        if (selection := call.selection) is None:
+            return None
+        kept = self.adapter.unpack(states, selection)
+        return self.adapter.like(selection.restore(kept), states)

@@ -1,4 +1,4 @@
-"""IPCV in small steps: prune what is smooth, in every block what has a twin; rebuild at the end."""
+"""Progressive pruning: what is smooth first, in every block what has a twin; rebuilt at the end."""
 
 from __future__ import annotations
 
@@ -10,24 +10,19 @@ from torch import Tensor
 
 from ipcv.core import ops
 from ipcv.core.config import require_fraction, require_name
+from ipcv.vision.every_block import EveryBlockMethod
 from ipcv.vision.matching import likeness, match, smoothest
 from ipcv.vision.neighbors import Reconstruction
-from ipcv.vision.reconstruction import RECONSTRUCTORS, Split
-from ipcv.vision.tokens import (
-    ProgressiveMethod,
-    Run,
-    Tokens,
-    decreasing,
-    proportional_attention,
-)
+from ipcv.vision.reconstruction import RECONSTRUCTORS, Partition
+from ipcv.vision.tokens import Attend, TokenRun, Tokens, decreasing
 
 
 @dataclass(frozen=True)
-class Progressive(ProgressiveMethod):
+class Progressive(EveryBlockMethod):
     """Prune smooth patches first, then a few in every block, and rebuild them in reverse order.
 
     Before the first block those go that differ least from the first patch of their cell of 2 x 2,
-    as by the selector "contrast". In the blocks those go that have the most similar counterpart, by
+    as by `MixedResolution`. In the blocks those go that have the most similar counterpart, by
     bipartite soft matching of keys, as in Token Merging (Bolya et al., arXiv 2210.09461): most in
     the first, none in the last. In the block that removes it a patch still serves as key and value
     (the paper's Attention Stabilization); from then on its counterpart counts for it in attention,
@@ -71,7 +66,7 @@ class Progressive(ProgressiveMethod):
         protected: int,
         rows: Tensor,
         positions: Callable[[], Tensor],
-    ) -> Run:
+    ) -> TokenRun:
         """All rows."""
         sizes = torch.ones(rows.shape, device=rows.device)
         return PruningRun(lengths, protected, rows, sizes, self, positions()[rows])
@@ -85,9 +80,15 @@ class _Step:
     removed: Tensor
     rebuild: Reconstruction
 
+    def to(self, device: torch.device) -> None:
+        """Follow a model whose blocks are split over devices."""
+        if self.kept.device != device:
+            self.kept, self.removed = self.kept.to(device), self.removed.to(device)
+            self.rebuild.to(device)
+
 
 @dataclass
-class PruningRun(Run):
+class PruningRun(TokenRun):
     """Tokens that are patches as they are.
 
     Attributes:
@@ -107,14 +108,14 @@ class PruningRun(Run):
             states = _chosen(states, kept)
         return states
 
-    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:
+    def shrink(self, tokens: Tokens, r: int, attend: Attend) -> tuple[Tensor, Tensor]:
         """Only those that go on ask; all serve as keys and values."""
         states, query, sizes = tokens.states, tokens.query, self.sizes
         if r:
             keys = tokens.plain_key.mean(2)
             kept = self._remove(states, keys, *match(keys, r, self.protected))
             states, query = (_chosen(x, kept) for x in (states, query))
-        return states, proportional_attention(query, tokens.key, tokens.value, sizes, scale)
+        return states, attend(query, tokens.key, tokens.value, sizes)
 
     def _remove(self, states: Tensor, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
         """Go on with `kept (G, K)`, each in place of those whose `destination (G, n)` it is.
@@ -134,8 +135,8 @@ class PruningRun(Run):
         stay, go = ((part + offsets).flatten() for part in (kept, gone))
         keys, states = keys.flatten(0, 1), states.flatten(0, 1)
         places, lengths = self.places.flatten(0, 1), ([length - width] * groups, [width] * groups)
-        split = Split(keys[go], keys[stay], *lengths, lambda: (places[go], places[stay]))
-        neighbors = RECONSTRUCTORS[self.method.reconstruction](split, self.method.num_neighbors)
+        partition = Partition(keys[go], keys[stay], *lengths, lambda: (places[go], places[stay]))
+        neighbors = RECONSTRUCTORS[self.method.reconstruction](partition, self.method.num_neighbors)
         self.steps.append(_Step(stay, go, Reconstruction(states[go], states[stay], neighbors)))
         self.rows, self.places = (_chosen(x, stay) for x in (self.rows, self.places))
         return stay
@@ -145,6 +146,13 @@ class PruningRun(Run):
         centered = keys.float() - keys[:, self.protected :].float().mean(1, keepdim=True)
         target = kept.gather(1, destination)[..., None].expand_as(keys)
         return likeness(centered, centered.gather(1, target))
+
+    def to(self, device: torch.device) -> None:
+        """With what was removed."""
+        super().to(device)
+        self.places = self.places.to(device)
+        for step in self.steps:
+            step.to(device)
 
     def restore(self, tokens: Tensor) -> Tensor:
         """Undo the removals, the last one first."""

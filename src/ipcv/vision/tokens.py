@@ -1,4 +1,4 @@
-"""Tokens that get fewer from block to block: what the engine asks of a method."""
+"""Tokens of an encoder on their way through blocks that let fewer and fewer of them pass."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from ipcv.core.config import Config
 
 
 class Tokens(NamedTuple):
@@ -31,8 +30,14 @@ class Tokens(NamedTuple):
     plain_key: Tensor
 
 
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Attention of `(G, n, heads, D)` queries, keys and values, in which keys count by their sizes
+`(G, n)`: `(G, n, heads * D)`.
+"""
+
+
 @dataclass
-class Run(ABC):
+class TokenRun(ABC):
     """Tokens of `G` consecutive attention segments of equal length, on their way.
 
     Attributes:
@@ -52,8 +57,8 @@ class Run(ABC):
         return states
 
     @abstractmethod
-    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:
-        """Go on with `r` tokens less per segment; `scale` is that of the attention.
+    def shrink(self, tokens: Tokens, r: int, attend: Attend) -> tuple[Tensor, Tensor]:
+        """Go on with `r` tokens less per segment.
 
         Returns:
             `(G, n - r, C)` the block's input, and `(G, n - r, heads * D)` its attention.
@@ -63,6 +68,10 @@ class Run(ABC):
     def restore(self, tokens: Tensor) -> Tensor:
         """A state for every row, from the tokens left: `(G, n, C) -> (G, lengths[0], C)`."""
 
+    def to(self, device: torch.device) -> None:
+        """Follow a model whose blocks are split over devices."""
+        self.rows, self.sizes = self.rows.to(device), self.sizes.to(device)
+
     def split_off(self, parts: list[Tensor], length: int) -> tuple[list[Tensor], list[Tensor]]:
         """Of all parts `(N, ...)` this run's first `(G, length, ...)`, and the rest."""
         count = len(self.sizes) * length
@@ -70,30 +79,8 @@ class Run(ABC):
         return own, [part[count:] for part in parts]
 
 
-class ProgressiveMethod(Config, ABC):
-    """Settings of a method that takes tokens out in every block."""
-
-    def removed_before(self, patches: int) -> int:
-        """How many of so many patches of a segment are taken out before the first block."""
-        return 0
-
-    @abstractmethod
-    def removed_per_block(self, patches: int, depth: int) -> list[int]:
-        """How many of so many patches of a segment each of `depth` blocks takes out."""
-
-    @abstractmethod
-    def start(
-        self,
-        lengths: tuple[int, ...],
-        protected: int,
-        rows: Tensor,
-        positions: Callable[[], Tensor],
-    ) -> Run:
-        """The run of all rows; `positions` gives `(N, 3)`: frame or tile, row and column."""
-
-
 def proportional_attention(
-    query: Tensor, key: Tensor, value: Tensor, sizes: Tensor, scale: float
+    scale: float, dropout: float, query: Tensor, key: Tensor, value: Tensor, sizes: Tensor
 ) -> Tensor:
     """Attention in which a token counts as often as it has patches (ToMe, section 3, eq. 1).
 
@@ -101,7 +88,9 @@ def proportional_attention(
     """
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     bias = sizes.log().to(query.dtype)[:, None, None]
-    attended = F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
+    attended = F.scaled_dot_product_attention(
+        query, key, value, bias, dropout_p=dropout, scale=scale
+    )
     return attended.transpose(1, 2).flatten(2)
 
 

@@ -10,20 +10,15 @@ import torch
 from torch import Tensor
 
 from ipcv.core.config import require_integer
+from ipcv.vision.every_block import EveryBlockMethod
 from ipcv.vision.matching import match
-from ipcv.vision.tokens import (
-    ProgressiveMethod,
-    Run,
-    Tokens,
-    decreasing,
-    proportional_attention,
-)
+from ipcv.vision.tokens import Attend, TokenRun, Tokens, decreasing
 
 Schedule = Literal["constant", "decreasing"]
 
 
 @dataclass(frozen=True)
-class ToMe(ProgressiveMethod):
+class ToMe(EveryBlockMethod):
     """Token Merging in every block of the vision encoder (Bolya et al., arXiv 2210.09461).
 
     Between attention and MLP, `r` tokens of each attention segment (image, tile or video frame)
@@ -68,7 +63,7 @@ class ToMe(ProgressiveMethod):
         protected: int,
         rows: Tensor,
         positions: Callable[[], Tensor],
-    ) -> Run:
+    ) -> TokenRun:
         """All rows as tokens of one patch each."""
         source = torch.arange(lengths[0], device=rows.device).expand_as(rows)
         sizes = torch.ones(rows.shape, device=rows.device)
@@ -76,7 +71,7 @@ class ToMe(ProgressiveMethod):
 
 
 @dataclass
-class MergingRun(Run):
+class MergingRun(TokenRun):
     """Tokens that are means of their patches.
 
     Attributes:
@@ -85,9 +80,16 @@ class MergingRun(Run):
 
     source: Tensor
 
-    def shrink(self, tokens: Tokens, r: int, scale: float) -> tuple[Tensor, Tensor]:
+    def to(self, device: torch.device) -> None:
+        """With where each row's token is."""
+        super().to(device)
+        self.source = self.source.to(device)
+
+    def shrink(self, tokens: Tokens, r: int, attend: Attend) -> tuple[Tensor, Tensor]:
         """Attention for all of them, and then merge `r` of each segment by their keys."""
-        attended = proportional_attention(tokens.query, tokens.key, tokens.value, self.sizes, scale)
+        attended = attend(tokens.query, tokens.key, tokens.value, self.sizes)
+        if not r:
+            return tokens.states, attended
         kept, destination = match(tokens.plain_key.mean(2), r, self.protected)
         self.rows, self.source = self.rows.gather(1, kept), destination.gather(1, self.source)
         (states, sizes), (attended, _) = (

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from ipcv.bench.cost.shapes import SHAPES, build, shape_config
+from ipcv.bench.cost.shapes import DIMENSIONS, build, shape_config
 from ipcv.bench.cost.workload import Workload
 from ipcv.families import adapter_for, find_encoder
 from tests.vision.adapters.families import build as build_tiny
@@ -22,7 +22,7 @@ BILLIONS = {  # parameters, as the model cards have them
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", DIMENSIONS)
 def test_parameters(name):
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(shape_config(name))

@@ -14,8 +14,6 @@ from ipcv.bench.tuning.candidates import Candidate, Space, named_candidates, of_
 from ipcv.bench.tuning.goals import GRID, Floor, Goal, Speedup
 from ipcv.bench.tuning.halving import halve, rungs
 from ipcv.bench.tuning.search import search
-from ipcv.vision.reconstruction import RECONSTRUCTORS
-from ipcv.vision.selectors import SELECTORS
 from tests.vision.adapters.families import build
 
 
@@ -77,9 +75,17 @@ def test_the_best_that_was_tried_is_found():
     assert candidate.at(ratio).reduction_ratio == 0.25
     assert tuned(Fewest())[0].name == candidate.name
     assert set(goal.seen[0]) < tried
-    # Half are variations of good ones, which prune as late as allowed more often than random ones.
-    late = ["prune_layer=6 " in name for name in goal.seen[1]]
-    assert sum(late[31:]) > 1.5 * sum(late[:31])
+
+
+def test_half_are_variations_of_good_ones():
+    """Which prune as late as allowed more often than random ones."""
+    first = second = 0
+    for seed in range(8):
+        goal = Fewest()
+        tuned(goal, seed=seed)
+        late = ["prune_layer=6 " in name for name in goal.seen[1]]
+        first, second = first + sum(late[:31]), second + sum(late[31:])
+    assert second > 1.5 * first
 
 
 def test_nothing_reaches_the_goal():
@@ -171,8 +177,8 @@ def test_goals_out_of_range(goal, value):
 def test_named_methods_are_tried_once_and_where_they_work():
     plain = [c.name for c in named_candidates(build("qwen2_vl"))]
     assert plain[0] == "published"
-    assert {"random", "uniform", "prune-only", "tome"} < set(plain)
-    assert not {"ipcv", "downsample"} & set(plain)  # the preset is the published one here
+    assert set(plain[1:]) == {"mixed-resolution", "progressive", "tome", "tome-decreasing"}
+    # No control, and not the preset, which is the published one here.
     windowed = build("qwen2_5_vl")
     windows = {c.name for c in named_candidates(windowed)}
     assert windows == set(plain) - {"tome", "tome-decreasing", "progressive"}
@@ -185,8 +191,8 @@ def test_random_settings():
     drawn = [space.draw(rng) for _ in range(200)]
     assert {type(settings) for settings in drawn} == {ipcv.IPCV, ipcv.Progressive}
     assert {m.prune_layer for m in drawn if isinstance(m, ipcv.IPCV)} == {0, 1, 2, 3}
-    assert {m.selector for m in drawn if isinstance(m, ipcv.IPCV)} == set(SELECTORS)
-    assert {m.reconstruction for m in drawn} == set(RECONSTRUCTORS)
+    assert {m.selector for m in drawn if isinstance(m, ipcv.IPCV)} == {"difference", "norm"}
+    assert {m.reconstruction for m in drawn} == {"mean", "linear"}
     assert len({of_settings(m).name for m in drawn}) == len(set(drawn))
     for settings in drawn:
         other = space.vary(settings, rng)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ipcv
-from ipcv.vision import one_step as engine
+from ipcv.vision.one_step import OneStepMethod
 from tests.vision.adapters.families import FAMILIES, GRIDS, build
 from tests.vision.adapters.test_families import captured
 
@@ -13,13 +13,13 @@ METHOD = ipcv.IPCV(1, 0.5, 1, 3)
 
 def layout_of(name, media, monkeypatch):
     """The layout that the engine chose in, and the arguments of the first block."""
-    layouts, choose = [], engine.choose
+    layouts, choose = [], OneStepMethod.choose
 
-    def spy(previous, rows, layout, method):
+    def spy(method, previous, rows, layout):
         layouts.append(layout)
-        return choose(previous, rows, layout, method)
+        return choose(method, previous, rows, layout)
 
-    monkeypatch.setattr(engine, "choose", spy)
+    monkeypatch.setattr(OneStepMethod, "choose", spy)
     model = build(name)
     with torch.no_grad(), captured(model) as call, ipcv.compress(model, METHOD):
         model(**FAMILIES[name].inputs(model, [media]))

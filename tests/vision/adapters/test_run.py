@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from ipcv.cli import main
-from tests.vision.adapters.checkpoints import PROCESSORS, save
+from tests.checkpoints import save
+from tests.processors import PROCESSORS
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of PaliGemma's processor

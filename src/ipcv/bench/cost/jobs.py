@@ -1,4 +1,4 @@
-"""What to measure: variants of a model on a workload of noise."""
+"""Jobs to measure: variants of a model on a workload of noise."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from ipcv.bench.cost.measure import Job
 from ipcv.bench.cost.workload import Workload
+from ipcv.bench.generation import generate
 from ipcv.bench.variants import Variant
-from ipcv.core.arguments import Arguments
 from ipcv.families import adapter_for
 
 
@@ -41,16 +40,3 @@ def make_jobs(
         return partial(encoder, **own.for_encoder(model))
 
     return {name: Job(variant, call(variant)) for name, variant in variants.items()}
-
-
-def generate(model: Any, inputs: Arguments, new_tokens: int, at_least: int | None = None) -> Any:
-    """What `model.generate` returns for a greedy answer: `sequences`, `logits`, the cache."""
-    with torch.inference_mode():
-        return model.generate(
-            **inputs,
-            max_new_tokens=new_tokens,
-            min_new_tokens=at_least,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )

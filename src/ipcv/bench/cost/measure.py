@@ -1,4 +1,4 @@
-"""What variants of a model cost: time, FLOPs, memory, measured side by side."""
+"""Time, FLOPs and memory of variants of a model, measured side by side."""
 
 from __future__ import annotations
 
@@ -11,20 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ipcv.api import compress
 from ipcv.bench.clock import metered, milliseconds, recording
 from ipcv.bench.cost.flops import flop_counter
 from ipcv.bench.cost.memory import peak_bytes
 from ipcv.bench.variants import Variant
-from ipcv.core.config import IPCV
 from ipcv.families import adapter_for
 from ipcv.stats import Stats
 
 REPETITIONS = 5
 """Timed runs per variant unless another number is asked for."""
-
-KEEP_ALL = IPCV(prune_layer=1, reduction_ratio=0)
-"""Counts patches and changes nothing."""
 
 PROJECTORS = ("merger", "multi_modal_projector", "connector")
 """What the modules between a vision encoder and its language model are called."""
@@ -132,7 +127,7 @@ def _count(model: nn.Module, job: Job, cost: Cost) -> None:
     """The warm-up: everything but the times."""
     parts, variant = _Parts(model), job.variant
     with ExitStack() as stack:
-        handle = stack.enter_context(compress(model, variant.vision or KEEP_ALL, variant.language))
+        handle = stack.enter_context(variant.counted(model))
         prompts = stack.enter_context(recording(parts.decoder)) if parts.decoder else []
         found: list[Any] = []
 

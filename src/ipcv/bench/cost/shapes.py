@@ -13,7 +13,7 @@ from ipcv.core.config import require_name
 from ipcv.families import find_encoder
 
 
-class Shape(NamedTuple):
+class Dimensions(NamedTuple):
     """A model type, its vision and text configuration, and whether the word embeddings are tied."""
 
     model_type: str
@@ -45,12 +45,12 @@ def _mrope(text: dict[str, Any], sections: list[int]) -> dict[str, Any]:
     return text | {"rope_parameters": rope}
 
 
-def _qwen2_vl(text: dict[str, Any], tied: bool) -> Shape:
+def _qwen2_vl(text: dict[str, Any], tied: bool) -> Dimensions:
     vision = {"depth": 32, "embed_dim": 1280, "num_heads": 16, "hidden_size": text["hidden_size"]}
-    return Shape("qwen2_vl", vision, _mrope(text, [16, 24, 24]), tied)
+    return Dimensions("qwen2_vl", vision, _mrope(text, [16, 24, 24]), tied)
 
 
-def _qwen2_5_vl(text: dict[str, Any], tied: bool) -> Shape:
+def _qwen2_5_vl(text: dict[str, Any], tied: bool) -> Dimensions:
     vision = {
         "depth": 32,
         "hidden_size": 1280,
@@ -60,12 +60,12 @@ def _qwen2_5_vl(text: dict[str, Any], tied: bool) -> Shape:
         "window_size": 112,
         "fullatt_block_indexes": [7, 15, 23, 31],
     }
-    return Shape("qwen2_5_vl", vision, _mrope(text, [16, 24, 24]), tied)
+    return Dimensions("qwen2_5_vl", vision, _mrope(text, [16, 24, 24]), tied)
 
 
 def _qwen3_vl(
     text: dict[str, Any], depth: int, width: int, inner: int, taps: list[int], tied: bool
-) -> Shape:
+) -> Dimensions:
     vision = {
         "depth": depth,
         "hidden_size": width,
@@ -76,7 +76,7 @@ def _qwen3_vl(
         "num_position_embeddings": 2304,
         "deepstack_visual_indexes": taps,
     }
-    return Shape("qwen3_vl", vision, _mrope(text, [24, 20, 20]), tied)
+    return Dimensions("qwen3_vl", vision, _mrope(text, [24, 20, 20]), tied)
 
 
 INTERN_VIT = {
@@ -87,7 +87,7 @@ INTERN_VIT = {
     "image_size": [448, 448],
     "patch_size": [14, 14],
 }
-SIGLIP = {
+SIGLIP_VISION = {
     "model_type": "siglip_vision_model",
     "hidden_size": 1152,
     "num_hidden_layers": 26,
@@ -99,16 +99,16 @@ SIGLIP = {
 }
 QWEN2 = {"model_type": "qwen2"}
 
-SHAPES = {
+DIMENSIONS = {
     "qwen2-vl-2b": _qwen2_vl(QWEN2_1_5B, tied=True),
     "qwen2-vl-7b": _qwen2_vl(QWEN2_7B, tied=False),
     "qwen2.5-vl-3b": _qwen2_5_vl(QWEN2_3B, tied=True),
     "qwen2.5-vl-7b": _qwen2_5_vl(QWEN2_7B, tied=False),
     "qwen3-vl-4b": _qwen3_vl(QWEN3_4B, 24, 1024, 4096, [5, 11, 17], tied=True),
     "qwen3-vl-8b": _qwen3_vl(QWEN3_8B, 27, 1152, 4304, [8, 16, 24], tied=False),
-    "internvl3-2b": Shape("internvl", INTERN_VIT, QWEN2_1_5B | QWEN2),
-    "internvl3-8b": Shape("internvl", INTERN_VIT, QWEN2_7B | QWEN2),
-    "llava-onevision-7b": Shape("llava_onevision", SIGLIP, QWEN2_7B | QWEN2),
+    "internvl3-2b": Dimensions("internvl", INTERN_VIT, QWEN2_1_5B | QWEN2),
+    "internvl3-8b": Dimensions("internvl", INTERN_VIT, QWEN2_7B | QWEN2),
+    "llava-onevision-7b": Dimensions("llava_onevision", SIGLIP_VISION, QWEN2_7B | QWEN2),
 }
 """The dimensions that the checkpoints have. LLaVA-OneVision uses 26 of its encoder's 27 blocks."""
 
@@ -117,14 +117,14 @@ def shape_config(name: str, depth: int | None = None) -> PreTrainedConfig:
     """The configuration of a shape.
 
     Args:
-        name: one of `SHAPES`.
+        name: one of `DIMENSIONS`.
         depth: blocks of the vision encoder instead of all; as often with full attention, or tapped.
 
     Raises:
         ValueError: an unknown shape, or a depth that it has not.
     """
-    require_name("shape", name, SHAPES)
-    model_type, vision, text, tied = SHAPES[name]
+    require_name("shape", name, DIMENSIONS)
+    model_type, vision, text, tied = DIMENSIONS[name]
     config = AutoConfig.for_model(
         model_type, vision_config=vision, text_config=text, tie_word_embeddings=tied
     )

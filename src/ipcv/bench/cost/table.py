@@ -12,11 +12,11 @@ from rich.table import Table
 from ipcv.bench.cost.measure import Cost
 from ipcv.bench.variants import UNCOMPRESSED
 
-Row = dict[str, Any]
-Cell = Callable[[Row], str]
+CostRow = dict[str, Any]
+Cell = Callable[[CostRow], str]
 
 
-def rows(workload: str, costs: Mapping[str, Cost]) -> list[Row]:
+def rows(workload: str, costs: Mapping[str, Cost]) -> list[CostRow]:
     """Per variant its medians, and what they are against the uncompressed model's.
 
     `encoder_speedup` is the median of the repetitions' ratios, `encoder_bound` the ratio of FLOPs.
@@ -24,9 +24,9 @@ def rows(workload: str, costs: Mapping[str, Cost]) -> list[Row]:
     return [_row(workload, name, cost, costs[UNCOMPRESSED]) for name, cost in costs.items()]
 
 
-def _row(workload: str, name: str, cost: Cost, base: Cost) -> Row:
+def _row(workload: str, name: str, cost: Cost, base: Cost) -> CostRow:
     first = [_first_token(c) for c in (base, cost)]
-    row: Row = {"workload": workload, "variant": name}
+    row: CostRow = {"workload": workload, "variant": name}
     row |= {"patches": cost.patches, "patches_kept": cost.patches_kept}
     for times in ("encoder_ms", "projector_ms", "prefill_ms", "decode_ms"):
         row |= _spread(times, getattr(cost, times))
@@ -55,7 +55,7 @@ def _ratios(base: Sequence[float], own: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(base, own, strict=True)]
 
 
-def _spread(name: str, values: Sequence[float]) -> Row:
+def _spread(name: str, values: Sequence[float]) -> CostRow:
     if not values:
         return {name: None, f"{name}_min": None, f"{name}_max": None}
     return {
@@ -65,7 +65,7 @@ def _spread(name: str, values: Sequence[float]) -> Row:
     }
 
 
-COLUMNS: dict[str, Cell] = {
+ENCODER_COLUMNS: dict[str, Cell] = {
     "kept": lambda row: f"{row['patches_kept']:,}",
     "ms": lambda row: f"{row['encoder_ms']:.1f}",
     "GFLOPs": lambda row: f"{row['encoder_gflops']:,.1f}",
@@ -84,14 +84,14 @@ DECODER_COLUMNS: dict[str, Cell] = {
 }
 
 
-def tables(measured: Sequence[Row]) -> list[Table]:
+def tables(measured: Sequence[CostRow]) -> list[Table]:
     """The vision encoder's and, where measured, the whole model's part of one workload's rows.
 
     Medians; of speed-ups the least and the most in brackets.
     """
     workload, patches = measured[0]["workload"], measured[0]["patches"]
     title = f"vision encoder, {workload}, {patches:,} patches"
-    parts = [_table(title, "encoder_speedup", COLUMNS, measured)]
+    parts = [_table(title, "encoder_speedup", ENCODER_COLUMNS, measured)]
     if measured[0]["prefill_ms"] is not None:
         parts.append(
             _table(f"whole model, {workload}", "first_token_speedup", DECODER_COLUMNS, measured)
@@ -99,7 +99,9 @@ def tables(measured: Sequence[Row]) -> list[Table]:
     return parts
 
 
-def _table(title: str, speedup: str, columns: Mapping[str, Cell], measured: Sequence[Row]) -> Table:
+def _table(
+    title: str, speedup: str, columns: Mapping[str, Cell], measured: Sequence[CostRow]
+) -> Table:
     is_noisy = any(_is_noise(row, speedup) for row in measured)
     caption = "~ within noise: the repetitions disagree on which is faster" if is_noisy else None
     table = Table(title=title, caption=caption, box=box.SIMPLE, padding=(0, 1, 0, 0))
@@ -111,12 +113,12 @@ def _table(title: str, speedup: str, columns: Mapping[str, Cell], measured: Sequ
     return table
 
 
-def _speedup(row: Row, name: str) -> str:
+def _speedup(row: CostRow, name: str) -> str:
     mark = "~" if _is_noise(row, name) else ""
     return f"{mark}{row[name]:.2f}x ({row[f'{name}_min']:.2f}-{row[f'{name}_max']:.2f})"
 
 
-def _is_noise(row: Row, name: str) -> bool:
+def _is_noise(row: CostRow, name: str) -> bool:
     """Whether some repetitions were faster than uncompressed and some slower."""
     if row["variant"] == UNCOMPRESSED or row[name] is None:
         return False

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ipcv.baselines import Downsample
 from ipcv.core.arguments import Arguments
-from ipcv.families import adapter_for
-from ipcv.vision.adapters.packed import PackedEncoder
+from ipcv.families import adapter_for, family_of
+from ipcv.vision.adapters.noise import Noise
 
 TEXT_TOKENS = 32
 """Tokens of text in a prompt, besides its images."""
-
-MOST_TILES = 12
-"""Tiles that an image is cut into at most, as InternVL's processor does; LLaVA's has 9."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,7 @@ class Workload:
 
     def for_encoder(self, model: nn.Module) -> Arguments:
         """Random arguments of the vision encoder of `model`, in its dtype and on its device."""
-        adapter = adapter_for(model)
-        config: Any = adapter.encoder.config
-        weight = next(adapter.encoder.parameters())
-        if isinstance(adapter, PackedEncoder):
-            grids = self._grids(config)
-            width = config.in_channels * config.temporal_patch_size * config.patch_size**2
-            pixels = _noise(weight, int(grids.prod(1).sum()), width)
-            return {"hidden_states": pixels, "grid_thw": grids.to(weight.device)}
-        tile = _side(config.image_size)
-        return {"pixel_values": _noise(weight, self._tiles(tile), 3, tile, tile)}
+        return self._noise(model).arguments
 
     def for_model(self, model: nn.Module) -> Arguments:
         """A prompt with these images and `TEXT_TOKENS` tokens of text.
@@ -74,52 +63,24 @@ class Workload:
         if self.frames:
             raise ValueError("a video is measured with the vision encoder alone")
         config: Any = model.config
-        arguments = self.for_encoder(model)
-        pixels = arguments.pop("hidden_states", None)
-        if pixels is not None:
-            grids = arguments.pop("grid_thw")
-            images: Arguments = {"pixel_values": pixels, "image_grid_thw": grids}
-            lengths = (grids.prod(1) // config.vision_config.spatial_merge_size**2).tolist()
-        elif config.model_type == "internvl":
-            images = arguments
-            vision, ratio = config.vision_config, config.downsample_ratio
-            per_tile = (_side(vision.image_size) // _side(vision.patch_size) * ratio) ** 2
-            tiles = len(arguments["pixel_values"]) // self.images
-            lengths = [tiles * int(per_tile)] * self.images
-        elif config.model_type == "llava_onevision":
-            images = self._llava(arguments["pixel_values"])
-            with torch.inference_mode():
-                features = model.get_image_features(**images).pooler_output  # type: ignore[operator]
-            lengths = [len(feature) for feature in features]
-        else:
+        family = family_of(config.model_type)
+        if family.image_arguments is None or config.model_type != family.model_types[0]:
             raise ValueError(
                 f"no prompt of noise is known for a {config.model_type}: measure its encoder alone"
             )
-        return _prompt(lengths, config.image_token_id, pixels is not None, images)
-
-    def _grids(self, config: Any) -> Tensor:
-        unit = config.patch_size * config.spatial_merge_size
-        side = max(1, round(self.side / unit)) * config.spatial_merge_size
-        if self.frames:
-            return torch.tensor([[max(1, self.frames // config.temporal_patch_size), side, side]])
-        return torch.tensor([[1, side, side]] * self.images)
-
-    def _tiles(self, side: int) -> int:
-        if self.frames:
-            return self.frames
-        across = max(1, round(self.side / side))
-        tiles = min(MOST_TILES, across**2)
-        return self.images * (tiles + (tiles > 1))  # and a thumbnail of the whole
-
-    def _llava(self, tiles: Tensor) -> Arguments:
-        """LLaVA-OneVision: images of one size, several of which are not cut into tiles."""
-        if self.images > 1:
-            tiles = tiles[: self.images, None]
-            counts = torch.tensor([self.images])
+        noise = self._noise(model)
+        images = family.image_arguments(noise.arguments, self.side, self.images)
+        if family.patches_per_token is not None:
+            lengths = [noise.patches // family.patches_per_token(config)] * self.images
         else:
-            tiles, counts = tiles[None], torch.tensor([1])
-        sizes = torch.tensor([[self.side, self.side]] * self.images)
-        return {"pixel_values": tiles, "image_sizes": sizes, "batch_num_images": counts}
+            with torch.inference_mode():
+                features = model.get_image_features(**images).pooler_output  # type: ignore[operator]
+            lengths = [len(feature) for feature in features]
+        has_types = "mm_token_type_ids" in inspect.signature(type(model).forward).parameters
+        return _prompt(lengths, config.image_token_id, has_types, images)
+
+    def _noise(self, model: nn.Module) -> Noise:
+        return adapter_for(model).noise(self.side, self.images, self.frames)
 
 
 def _prompt(lengths: list[int], image_token: int, has_types: bool, images: Arguments) -> Arguments:
@@ -132,12 +93,3 @@ def _prompt(lengths: list[int], image_token: int, has_types: bool, images: Argum
     if has_types:
         prompt["mm_token_type_ids"] = (input_ids == image_token).int()
     return prompt | images
-
-
-def _noise(like: Tensor, *shape: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(shape, generator=generator).to(like.device, like.dtype)
-
-
-def _side(size: Any) -> int:
-    return int(size if isinstance(size, int) else size[0])

@@ -1,4 +1,4 @@
-"""What a model answers when run in one way or another."""
+"""The answer of a model to one prompt, run in one way or another."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ipcv.api import compress
 from ipcv.bench.clock import metered, recording
-from ipcv.bench.cost.jobs import generate
-from ipcv.bench.cost.measure import KEEP_ALL
+from ipcv.bench.generation import generate
 from ipcv.bench.variants import Variant
 from ipcv.core.arguments import Arguments
 from ipcv.families import adapter_for
-from ipcv.stats import VisionCall
+from ipcv.vision.records import EncoderCall
 
 
 @dataclass(frozen=True)
-class Run:
+class Answer:
     """A variant on one prompt.
 
     Attributes:
@@ -35,19 +33,19 @@ class Run:
     answer: str
     new_tokens: int
     visual_tokens: Tensor
-    calls: list[VisionCall]
+    calls: list[EncoderCall]
     logits: Tensor
     encoder_ms: float
 
 
-def visual_cosine(run: Run, reference: Run) -> float:
+def visual_cosine(run: Answer, reference: Answer) -> float:
     """Mean cosine similarity of the visual tokens of two runs."""
     return float(F.cosine_similarity(run.visual_tokens, reference.visual_tokens, dim=-1).mean())
 
 
 def answer(
     model: Any, processor: Any, inputs: Arguments, variant: Variant, max_new_tokens: int
-) -> Run:
+) -> Answer:
     """What a variant answers to one prompt, greedily, and what its language model was handed.
 
     Args:
@@ -59,14 +57,14 @@ def answer(
     """
     encoder, language_model = adapter_for(model).encoder, model.get_decoder()
     with (
-        compress(model, variant.vision or KEEP_ALL, variant.language) as handle,
+        variant.counted(model) as handle,
         recording(language_model) as prefills,
         metered(encoder) as encoding,
     ):
         output = generate(model, inputs, max_new_tokens)
     new_tokens = output.sequences[0, inputs["input_ids"].shape[1] :]
     states = prefills[0]["inputs_embeds"]
-    return Run(
+    return Answer(
         answer=processor.decode(new_tokens, skip_special_tokens=True).strip(),
         new_tokens=len(new_tokens),
         visual_tokens=states[_is_visual(model, inputs["input_ids"])].float().cpu(),

@@ -1,4 +1,4 @@
-"""From records to numbers: quality per variant, and per method at equal measured time."""
+"""Numbers from records: quality per variant, and per method at equal measured time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ipcv.bench.plots import method_of
 from ipcv.bench.quality.intervals import Estimate, mean
 from ipcv.bench.quality.records import Row
-from ipcv.bench.variants import UNCOMPRESSED
+from ipcv.bench.variants import UNCOMPRESSED, method_of
 
 RIVALS = ("downsample", "tome-decreasing")
 """The methods that the others are compared to at equal time."""

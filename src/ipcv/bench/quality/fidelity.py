@@ -1,4 +1,4 @@
-"""How much of what a model sees survives compression: no labels needed, any images."""
+"""Fidelity to the uncompressed model: no labels needed, any images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a number can be trusted: 95 % intervals and paired tests."""
+"""Trust in a number: 95 % intervals and paired tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show an image to a model, and see what it makes of it."""
+"""Observers: they show an image to a model, and say what it makes of it."""
 
 from __future__ import annotations
 

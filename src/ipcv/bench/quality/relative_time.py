@@ -14,7 +14,6 @@ from ipcv.bench.variants import UNCOMPRESSED, Variant
 
 Unit = TypeVar("Unit")
 UNITS = 3
-REPETITIONS = 3
 
 
 def relative_times(
@@ -22,7 +21,7 @@ def relative_times(
     variants: Mapping[str, Variant],
     encoder_ms: Callable[[Unit, Variant], float],
     on_step: Callable[[], None] = lambda: None,
-    repetitions: int = REPETITIONS,
+    repetitions: int = 3,
 ) -> dict[str, float]:
     """The median ratio of each variant's encoder time to the uncompressed encoder's.
 

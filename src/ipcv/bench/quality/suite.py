@@ -15,7 +15,6 @@ from ipcv.bench.quality.records import Records
 from ipcv.bench.scenes import HELD_OUT, Question, Scene, draw_scene
 from ipcv.bench.variants import Variant
 from ipcv.families import adapter_for
-from ipcv.vision.adapters.packed import PackedEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,7 +74,7 @@ def ask_variant(
     """Answers to the questions about a scene, and milliseconds to encode its image."""
     image = variant.downsample(scene.image) if variant.downsample else scene.image
     adapter = adapter_for(model)
-    once = encoding_once if type(adapter) is PackedEncoder else nullcontext
+    once = encoding_once if adapter.can_repeat else nullcontext
     with variant.applied(model), once(adapter.encoder), metered(adapter.encoder) as encoding:
         answers = ask(model, processor, image, [question.text for question in scene.questions])
     return answers, sum(encoding)
@@ -86,7 +85,7 @@ def encoding_once(encoder: nn.Module) -> Iterator[None]:
     """Encode one image of each call and repeat the result: all prompts of a call share theirs.
 
     That changes no number, for what an image gives does not depend on the others in its call. For
-    encoders of packed rows.
+    encoders whose adapter `can_repeat`.
     """
     copies: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What is kept, as tables for people and as JSON."""
+"""Tables of what is kept, for people and as JSON."""
 
 from __future__ import annotations
 

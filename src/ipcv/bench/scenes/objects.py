@@ -1,4 +1,4 @@
-"""What is in a scene: the objects, and how they are chosen and placed."""
+"""The objects of a scene, and their choice and placing."""
 
 from __future__ import annotations
 

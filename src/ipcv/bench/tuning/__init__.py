@@ -1,1 +1,1 @@
-"""Finding the settings that suit a model and images."""
+"""The search for settings that suit a model and images."""

@@ -1,4 +1,4 @@
-"""What a search tries: methods by name, and random settings."""
+"""Candidates of a search: methods by name, and random settings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ipcv.api import VisionMethod, compress
+from ipcv.api import compress
 from ipcv.bench.variants import VISION_METHODS
-from ipcv.core.config import IPCV
 from ipcv.families import adapter_for
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
 from ipcv.vision.progressive import Progressive
-from ipcv.vision.reconstruction import RECONSTRUCTORS
-from ipcv.vision.selectors import COMPARING, SELECTORS
+from ipcv.vision.selectors import COMPARING
 
 PUBLISHED = "published"
 NEIGHBORS = (1, 3, 5, 10, 20)
+RULES = {"selector": ("difference", "norm"), "reconstruction": ("mean", "linear")}
+"""Those that are worth a trial; the others are controls."""
+
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -84,7 +87,7 @@ class Space:
     def of(cls, model: nn.Module) -> Space:
         """For the vision encoder of `model`."""
         works = _works(model, Progressive())
-        return cls(len(adapter_for(model).blocks), cls.kinds if works else (IPCV,))
+        return cls(len(adapter_for(model).blocks), cls.kinds if works else cls.kinds[:1])
 
     def draw(self, rng: Random) -> VisionMethod:
         """Random settings."""
@@ -102,8 +105,7 @@ class Space:
             "prune_layer": range(self.depth),
             "stabilization_layers": range(self.depth),
             "num_neighbors": NEIGHBORS,
-            "selector": [*SELECTORS],
-            "reconstruction": [*RECONSTRUCTORS],
+            **RULES,
             "smooth_share": SHARES,
         }
         return {name: values[name] for name in inspect.signature(kind).parameters if name in values}

@@ -1,4 +1,4 @@
-"""What a search is for: the best at a speed, or the fastest that is good enough."""
+"""Goals of a search: the best at a speed, or the fastest that is good enough."""
 
 from __future__ import annotations
 

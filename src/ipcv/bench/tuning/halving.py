@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-Candidate = TypeVar("Candidate")
-Unit = TypeVar("Unit")
-Values = Callable[[Sequence[Candidate], Sequence[Unit]], Sequence[float]]
+C = TypeVar("C")
+U = TypeVar("U")
+Values = Callable[[Sequence[C], Sequence[U]], Sequence[float]]
 """The value of each candidate on the units; higher is better."""
 
 FIRST = 4
@@ -29,9 +29,7 @@ def rungs(units: int) -> list[int]:
     return [*sizes, units] if units > FIRST else [units]
 
 
-def best_part(
-    pool: Sequence[Candidate], values: Sequence[float], always: Collection[Candidate] = ()
-) -> list[Candidate]:
+def best_part(pool: Sequence[C], values: Sequence[float], always: Collection[C] = ()) -> list[C]:
     """One in `FACTOR`, the best first, and behind these what is `always` kept."""
     order = sorted(range(len(pool)), key=lambda i: -values[i])
     count = max(FINALISTS, math.ceil(len(pool) / FACTOR))
@@ -39,11 +37,11 @@ def best_part(
 
 
 def halve(
-    pool: Sequence[Candidate],
-    units: Sequence[Unit],
-    values: Values[Candidate, Unit],
-    always: Collection[Candidate] = (),
-) -> list[Candidate]:
+    pool: Sequence[C],
+    units: Sequence[U],
+    values: Values[C, U],
+    always: Collection[C] = (),
+) -> list[C]:
     """The best candidates, by their values on all units, best first.
 
     Args:

@@ -1,4 +1,4 @@
-"""What tuning found, for people, for the file of settings and for a picture."""
+"""The outcome of tuning, for people, for the file of settings and for a picture."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from ipcv.bench.plots import method_of
 from ipcv.bench.quality.estimates import at_equal_time
 from ipcv.bench.quality.evaluation import Report
 from ipcv.bench.quality.intervals import Estimate
 from ipcv.bench.quality.table import STYLE
-from ipcv.bench.variants import TUNED, UNCOMPRESSED
+from ipcv.bench.variants import TUNED_NAME, UNCOMPRESSED, method_of
 from ipcv.settings.presets import Preset
 
 
@@ -45,9 +44,9 @@ class Outcome:
         """
         found, result = self.report.found, dict[str, tuple[Estimate, Estimate] | None]()
         for rival in dict.fromkeys(map(method_of, found)):
-            if rival not in (TUNED, UNCOMPRESSED):
+            if rival not in (TUNED_NAME, UNCOMPRESSED):
                 at_time = at_equal_time(found, [self.time], rival)
-                theirs, ours = at_time[rival][0], at_time[TUNED][0]
+                theirs, ours = at_time[rival][0], at_time[TUNED_NAME][0]
                 gain = ours and ours[1]
                 result[rival] = (theirs[0], gain) if theirs and gain else None
         return result
@@ -73,7 +72,7 @@ class Outcome:
         table.add_column("", no_wrap=True)
         for column in ("score", "gain of tuned"):
             table.add_column(column, justify="right")
-        table.add_row(TUNED, str(self.report.found[self.variant].estimate), "")
+        table.add_row(TUNED_NAME, str(self.report.found[self.variant].estimate), "")
         for name, pair in self.rivals().items():
             table.add_row(name, *(map(str, pair) if pair else ("-", "-")))
         extra = self.report.extra

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ipcv.api import VisionMethod
 from ipcv.bench.clock import metered, recording
 from ipcv.bench.cost.flops import count_flops
 from ipcv.bench.quality.fidelity import Observe
@@ -19,6 +18,7 @@ from ipcv.bench.variants import UNCOMPRESSED, Variant
 from ipcv.core.arguments import Arguments
 from ipcv.families import find_encoder
 from ipcv.inputs.media import load_image
+from ipcv.vision.method import VisionMethod
 
 
 class Replay:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from ipcv.api import VisionMethod
 from ipcv.bench.tuning.candidates import PUBLISHED, Candidate, Space, of_settings
 from ipcv.bench.tuning.goals import Goal
 from ipcv.bench.tuning.halving import FIRST, best_part, halve
 from ipcv.bench.tuning.trials import Trials
+from ipcv.vision.method import VisionMethod
 
 ATTEMPTS = 20
 """Settings drawn for each one that is wanted, before the search goes on with fewer."""

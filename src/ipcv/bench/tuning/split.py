@@ -1,4 +1,4 @@
-"""Which images settings are searched on, and on which others they are judged."""
+"""The split of a folder into images to search on and others to judge by."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PARTS = "calibration", "evaluation"
 """Folders that make the split themselves, as they must where images are crops of one photo."""
 
 
-class Split(NamedTuple):
+class ImageSplit(NamedTuple):
     """Two disjoint parts of a folder. Every first so many images of a part are of all kinds."""
 
     calibration: list[Path]
     held_out: list[Path]
 
 
-def split_images(folder: Path) -> Split:
-    """Split the images of a folder in halves, those of each kind (folder inside it) too.
+def split_images(folder: Path) -> ImageSplit:
+    """ImageSplit the images of a folder in halves, those of each kind (folder inside it) too.
 
     Names alone decide, in an order by their hashes. Folders `PARTS` inside it are the split
     instead.
@@ -39,7 +39,7 @@ def split_images(folder: Path) -> Split:
     else:
         ordered = _ordered(folder, images)
         halves = [ordered[::2], ordered[1::2]]
-    split = Split(*map(_mixed, halves))
+    split = ImageSplit(*map(_mixed, halves))
     if min(map(len, split)) < LEAST:
         raise ValueError(
             f"too few images in {folder}: {len(split.calibration)} to search on and "

@@ -21,12 +21,12 @@ from ipcv.bench.tuning.halving import FIRST, rungs
 from ipcv.bench.tuning.outcome import Outcome
 from ipcv.bench.tuning.replay import Replay
 from ipcv.bench.tuning.search import search
-from ipcv.bench.tuning.split import Split, split_images
+from ipcv.bench.tuning.split import ImageSplit, split_images
 from ipcv.bench.tuning.trials import Trials
-from ipcv.bench.variants import RATIOS, TUNED, Variant, make_variants
+from ipcv.bench.variants import RATIOS, TUNED_NAME, Variant, make_variants
 from ipcv.settings.presets import Preset
 
-RIVALS = (PUBLISHED, "tome", "tome-decreasing")
+COMPARED = (PUBLISHED, "tome", "tome-decreasing")
 """Methods inside the encoder, and `DOWNSAMPLE`, that the settings are compared to."""
 
 DOWNSAMPLE = "downsample"
@@ -63,7 +63,7 @@ class Tuning:
         assert self.split  # raises before a model is loaded
 
     @cached_property
-    def split(self) -> Split:
+    def split(self) -> ImageSplit:
         """The images to search on, and those to judge by."""
         return split_images(self.images)
 
@@ -118,7 +118,7 @@ class Tuning:
             "environment": environment(model),
         }
         settings = Preset(candidate.at(ratio))
-        return Outcome(settings, f"{TUNED} {ratio:g}", report, self._run(name) | evidence)
+        return Outcome(settings, f"{TUNED_NAME} {ratio:g}", report, self._run(name) | evidence)
 
     def _run(self, name: str) -> dict[str, Any]:
         """What makes results comparable."""
@@ -153,16 +153,16 @@ class Tuning:
     ) -> tuple[list[Row], dict[str, Variant]]:
         """Rows of the settings, also at other fractions, and of their rivals; and these by name."""
         named = {c.name for c in named_candidates(model)}
-        rivals = [DOWNSAMPLE, *(rival for rival in RIVALS if rival in named)]
+        rivals = [DOWNSAMPLE, *(rival for rival in COMPARED if rival in named)]
         rival_variants = make_variants(model, rivals, REPORTED)
         # Kept by the candidate's own name: to other searches the word "tuned" means something else.
         ratios = {f"{candidate.name} {r:g}": r for r in sorted({ratio, *REPORTED})}
         own = {name: Variant(candidate.at(r)) for name, r in ratios.items()}
         rows = trials.rows(rival_variants | own, self.split.held_out)
         rows += [
-            row | {"variant": f"{TUNED} {ratios[row['variant']]:g}"}
+            row | {"variant": f"{TUNED_NAME} {ratios[row['variant']]:g}"}
             for row in rows
             if row.get("variant") in ratios
         ]
-        tuned = {f"{TUNED} {ratios[name]:g}": variant for name, variant in own.items()}
+        tuned = {f"{TUNED_NAME} {ratios[name]:g}": variant for name, variant in own.items()}
         return rows, rival_variants | tuned

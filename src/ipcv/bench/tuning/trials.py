@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipcv.api import VisionMethod
 from ipcv.bench.quality.fidelity import Observe, evaluate_images
 from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.tuning.replay import Replay
 from ipcv.bench.variants import UNCOMPRESSED, Variant
+from ipcv.vision.method import VisionMethod
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From lmms-eval's messages and generation settings to those of `transformers`, and back."""
+"""Conversations: lmms-eval's messages and generation settings as `transformers` takes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ipcv.inputs.media import load_image
 from ipcv.inputs.modes import to_rgb
 from ipcv.inputs.prompt import Media, content_of, read_video
 
-ANSWER_TOKENS = 128
+DEFAULT_NEW_TOKENS = 128
 """The most new tokens of an answer where the task does not say."""
 
 _NOT_GREEDY = ("temperature", "top_p", "top_k")
@@ -82,7 +82,7 @@ def generation_settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[
 
     Sampling is on where `do_sample` says so, or a `temperature` above 0 without it.
     """
-    settings: dict[str, Any] = {"max_new_tokens": ANSWER_TOKENS}
+    settings: dict[str, Any] = {"max_new_tokens": DEFAULT_NEW_TOKENS}
     settings |= {name: value for name, value in given.items() if value is not None}
     settings.pop("until", None)
     known = GenerationConfig().to_dict()

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from ipcv.integrations.lmms_eval.arguments import Arguments
+from ipcv.integrations.lmms_eval.arguments import ModelArguments
 
 
 def run(
@@ -28,7 +28,7 @@ def run(
     Args:
         tasks: lmms-eval's names.
         model: folder or hub id.
-        settings: other names of `Arguments.parse`.
+        settings: other names of `ModelArguments.parse`.
         batch_size: prompts per batch.
         limit: questions per task; all by default.
         output: folder for lmms-eval's own files: results, and each answer.
@@ -41,7 +41,7 @@ def run(
             instance for missing data or a hub out of reach.
     """
     given = {"pretrained": model} | dict(settings)
-    Arguments.parse(given | {"batch_size": batch_size})
+    ModelArguments.parse(given | {"batch_size": batch_size})
     model_args = ",".join(f"{name}={_text(value)}" for name, value in given.items())
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)

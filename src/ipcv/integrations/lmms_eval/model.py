@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ipcv.inputs.downsampling import Downsample
 from ipcv.inputs.loading import load
 from ipcv.inputs.prompt import video_options
-from ipcv.integrations.lmms_eval.arguments import Arguments
+from ipcv.integrations.lmms_eval.arguments import ModelArguments
 from ipcv.integrations.lmms_eval.chat import (
     Conversation,
     cut,
@@ -28,7 +28,7 @@ from ipcv.integrations.lmms_eval.chat import (
 
 
 class Model(lmms):  # type: ignore[misc]
-    """Any model that ipcv supports; the names of `Arguments.parse` are its arguments.
+    """Any model that ipcv supports; the names of `ModelArguments.parse` are its arguments.
 
     Images go through the checkpoint's own processor with its own limits, so that no small image is
     enlarged beyond what the model's authors do.
@@ -41,7 +41,7 @@ class Model(lmms):  # type: ignore[misc]
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
-        self.arguments = Arguments.parse(arguments)
+        self.arguments = ModelArguments.parse(arguments)
         self.accelerator = Accelerator()
         self._rank = self.accelerator.process_index
         self._world_size = self.accelerator.num_processes

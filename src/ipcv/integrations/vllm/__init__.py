@@ -6,17 +6,16 @@ changes until the engine is started with `--additional-config '{"ipcv": {...}}'`
 
 from __future__ import annotations
 
+from ipcv.families import FAMILIES
+
 __all__ = ["register"]
 
 MODELS = {
-    "Qwen2VLForConditionalGeneration": "Qwen2VL",
-    "Qwen2_5_VLForConditionalGeneration": "Qwen2_5_VL",
-    "Qwen3VLForConditionalGeneration": "Qwen3VL",
-    "Qwen3VLMoeForConditionalGeneration": "Qwen3VLMoe",
-    "InternVLForConditionalGeneration": "InternVL",
-    "InternVLChatModel": "InternVLChat",
+    architecture: architecture.removesuffix("ForConditionalGeneration").removesuffix("Model")
+    for family in FAMILIES
+    for architecture in family.served.values()
 }
-"""Architectures, as a checkpoint's configuration names them, and our class for each."""
+"""Architectures, as a checkpoint's configuration names them, and the name of our class for each."""
 
 
 def register() -> None:

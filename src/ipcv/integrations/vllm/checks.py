@@ -10,7 +10,7 @@ from vllm.model_executor.models.registry import ModelRegistry
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from ipcv.integrations.vllm import MODELS
-from ipcv.integrations.vllm.settings import KEY, Settings
+from ipcv.integrations.vllm.settings import KEY, SERVED, Settings
 
 logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
 
@@ -32,7 +32,7 @@ def settings_of(vllm_config: Any) -> Settings | None:
             f"ipcv cannot compress {', '.join(unknown)} in vLLM; it can: {', '.join(MODELS)}"
         )
     multimodal, lora = model_config.multimodal_config, vllm_config.lora_config
-    is_internvl = model_config.hf_config.model_type.startswith("internvl")
+    family = SERVED[model_config.hf_config.model_type]
     refusals = {
         "cudagraph_mm_encoder: graphs of the encoder do not know which patches belong together": (
             compilation.cudagraph_mm_encoder
@@ -43,8 +43,8 @@ def settings_of(vllm_config: Any) -> Settings | None:
         "mm_encoder_attn_backend FLASHINFER: it counts patches in units of its own": (
             multimodal.mm_encoder_attn_backend == AttentionBackendEnum.FLASHINFER
         ),
-        "mm_encoder_tp_mode data for InternVL: it sends tiles of one image to several ranks": (
-            is_internvl and multimodal.mm_encoder_tp_mode == "data"
+        f"mm_encoder_tp_mode data for {family.name}: it sends tiles of an image to several ranks": (
+            family.tiles is not None and multimodal.mm_encoder_tp_mode == "data"
         ),
         "enable_tower_connector_lora: it counts the patches of every block beforehand": (
             lora is not None and lora.enable_tower_connector_lora

@@ -1,4 +1,8 @@
-"""vLLM's models with a compressed vision encoder. Where IPCV is off they are vLLM's own."""
+"""vLLM's models with a compressed vision encoder. Where IPCV is off they are vLLM's own.
+
+A class has the name of the architecture that it serves, without `ForConditionalGeneration` or
+`Model`.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +31,20 @@ from ipcv.integrations.vllm.towers import (
     Tower,
     WindowedTower,
 )
-from ipcv.vision.one_step import Engine
+from ipcv.vision.one_step import OneStepEngine
 
 logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
 
 
-class ShardedEngine(Engine):
+class ShardedEngine(OneStepEngine):
     """For an encoder whose weights are sharded: all ranks choose what the first one chooses.
 
     Sums over ranks need not be bitwise the same on each, and one patch more or less would be fatal.
     """
 
-    def _select(self, call: Any, hidden_states: Tensor) -> None:
-        for states in (call.previous, hidden_states):
-            if states is not None:
-                get_tp_group().broadcast(states)
-        super()._select(call, hidden_states)
+    def agree(self, states: Tensor) -> None:
+        """All ranks get those of the first."""
+        get_tp_group().broadcast(states)
 
 
 class Compressed:
@@ -52,7 +54,7 @@ class Compressed:
         ipcv: what does it; `None` where it is off.
     """
 
-    ipcv: Engine | None = None
+    ipcv: OneStepEngine | None = None
     tower: ClassVar[type[Tower]]
     encoder_name: ClassVar[str] = "visual"
 
@@ -69,8 +71,9 @@ class Compressed:
         multimodal = vllm_config.model_config.multimodal_config
         is_sharded = multimodal.mm_encoder_tp_mode == "weights" and get_tp_group().world_size > 1
         counts = not is_sharded or get_tp_group().is_first_rank
-        engine = ShardedEngine if is_sharded else Engine
-        self.ipcv = engine(adapter, settings.vision, Counters() if counts else Uncounted())
+        engine = ShardedEngine if is_sharded else OneStepEngine
+        record = Counters().add if counts else Uncounted().add
+        self.ipcv = engine(adapter, settings.vision, record)
         self.ipcv.attach()
         logger.info("IPCV active: %s, attention: %s", settings.vision, adapter.asking)
 

@@ -1,4 +1,4 @@
-"""What a server is asked to do, from the engine's `additional_config`."""
+"""Settings of a server, from the engine's `additional_config`."""
 
 from __future__ import annotations
 
@@ -6,33 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from ipcv.api import check_vision
-from ipcv.core.config import IPCV
-from ipcv.families import (
-    INTERNVL,
-    QWEN2_5_VL,
-    QWEN2_VL,
-    QWEN3_VL,
-    QWEN3_VL_MOE,
-    Encoder,
-)
-from ipcv.settings.files import load
+from ipcv.families import FAMILIES, Family
 from ipcv.settings.presets import scaled_vision
+from ipcv.settings.typed import Given
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.one_step import OneStepMethod
 
 KEY = "ipcv"
 """The key of `additional_config` that holds our settings."""
 
 Attention = Literal["auto", "sdpa", "flash", "full"]
 
-ENCODERS: dict[str, Encoder] = {
-    "qwen2_vl": QWEN2_VL,
-    "qwen2_5_vl": QWEN2_5_VL,
-    "qwen3_vl": QWEN3_VL,
-    "qwen3_vl_moe": QWEN3_VL_MOE,
-    "internvl": INTERNVL,
-    "internvl_chat": INTERNVL,
+SERVED: dict[str, Family] = {
+    model_type: family for family in FAMILIES for model_type in family.served
 }
-"""Model types that can be served, and whose preset they get."""
+"""Model types that can be served, and the family of each."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +28,14 @@ class Settings:
     """Effective settings of a server.
 
     Attributes:
-        vision: as for `ipcv.compress`; `scope` is always "item".
+        vision: as for `ipcv.compress`; a `scope` is always "item".
         attention: how kept patches ask all patches while these still serve as keys and values.
             "sdpa": segment by segment; "flash": flash attention with separate lengths of queries
             and keys; "full": the engine's own attention on all patches, of which the kept are
             used; "auto": whichever fits the attention backend of the engine's encoder.
     """
 
-    vision: IPCV
+    vision: OneStepMethod
     attention: Attention = "auto"
 
     @classmethod
@@ -61,27 +49,30 @@ class Settings:
         Raises:
             ValueError: the model cannot be compressed, or a setting is wrong.
         """
-        encoder = ENCODERS.get(hf_config.model_type)
-        if encoder is None:
+        family = SERVED.get(hf_config.model_type)
+        if family is None:
             raise ValueError(
                 f"ipcv cannot compress a {hf_config.model_type} in vLLM; it can: "
-                + ", ".join(ENCODERS)
+                + ", ".join(SERVED)
             )
-        changes, attention = split(given)
+        typed, attention = split(given)
         depth = _depth(hf_config)
-        vision = IPCV.from_dict(scaled_vision(encoder, depth).to_dict() | changes)
-        if vision.scope != "item":
+        vision = _served(typed, scaled_vision(family.encoders[0], depth))
+        if isinstance(vision, IPCV) and vision.scope != "item":
             raise ValueError(
                 'ipcv scope must be "item" in a server: no answer may depend on other requests'
             )
-        check_vision(vision, depth)
+        vision.check(depth)
         return cls(vision, attention)
 
 
-def split(given: object) -> tuple[dict[str, Any], Attention]:
-    """Settings of `ipcv.IPCV`, checked one by one, and the attention. Raises `ValueError`.
+def split(given: object) -> tuple[Given, Attention]:
+    """What was asked for, checked as far as no model is needed, and the attention.
 
-    "settings" names a file of `ipcv tune`; what is given besides goes before it.
+    "settings" names a file of `ipcv tune` and "method" a method; all else are settings of it.
+
+    Raises:
+        ValueError: one of them is wrong.
     """
     if not isinstance(given, Mapping):
         raise ValueError(f"ipcv settings must be a JSON object, got {given!r}")
@@ -90,19 +81,20 @@ def split(given: object) -> tuple[dict[str, Any], Attention]:
     if attention not in get_args(Attention):
         names = ", ".join(get_args(Attention))
         raise ValueError(f"ipcv attention must be one of {names}, got {attention!r}")
-    if (path := changes.pop("settings", None)) is not None:
-        changes = _from_file(path) | changes
-    IPCV.from_dict(changes)
-    return changes, attention
+    method, file = changes.pop("method", None), changes.pop("settings", None)
+    typed = Given(method, changes, file=file)
+    _served(typed, IPCV())
+    return typed, attention
 
 
-def _from_file(path: object) -> dict[str, Any]:
-    if not isinstance(path, str):
-        raise ValueError(f"ipcv settings must name a file, got {path!r}")
-    vision = load(path).vision
-    if not isinstance(vision, IPCV):
-        raise ValueError(f"a server compresses by IPCV, and {path} holds {type(vision).__name__}")
-    return vision.to_dict()
+def _served(typed: Given, published: IPCV) -> OneStepMethod:
+    """The method, where the model's preset is this one. Raises `ValueError` for one not served."""
+    vision = typed.vision_for(published)
+    if not isinstance(vision, OneStepMethod):
+        raise ValueError(
+            f"a server prunes once, by IPCV or MixedResolution, not by {type(vision).__name__}"
+        )
+    return vision
 
 
 def _depth(hf_config: Any) -> int:

@@ -27,7 +27,8 @@ from ipcv.vision.adapters.packed import (
     windowed,
 )
 from ipcv.vision.adapters.segments import Segments, attend_in_batches
-from ipcv.vision.selection import Layout, Selection
+from ipcv.vision.layout import Layout
+from ipcv.vision.selection import Selection
 
 
 class Tower(EncoderAdapter):

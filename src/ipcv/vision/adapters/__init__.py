@@ -1,1 +1,1 @@
-"""Adapters: what differs per kind of vision encoder."""
+"""Adapters for kinds of vision encoders."""

@@ -1,4 +1,4 @@
-"""How much attention rows of an encoder block get, without a matrix of all attention."""
+"""The attention that rows of an encoder block get, without a matrix of all of it."""
 
 from __future__ import annotations
 

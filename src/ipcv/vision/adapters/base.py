@@ -1,15 +1,18 @@
-"""What the engine needs to know about a vision encoder."""
+"""Adapters: where the parts of a vision encoder are, and what its blocks take and return."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from ipcv.core.arguments import Arguments
-from ipcv.vision.selection import Layout, Selection
+from ipcv.vision.adapters.noise import Noise
+from ipcv.vision.layout import Layout
+from ipcv.vision.selection import Selection
 
 TilesReader = Callable[[Arguments], Sequence[int]]
 
@@ -38,7 +41,8 @@ class EncoderAdapter(ABC):
 
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder = encoder
-        self.blocks: list[nn.Module] = list(encoder.get_submodule(self.blocks_path).children())
+        blocks = encoder.get_submodule(self.blocks_path).children()
+        self.blocks: list[nn.Module] = [unwrapped(block) for block in blocks]
         self.tile_sources: list[tuple[nn.Module, str, TilesReader]] = []
         self.taps: set[int] = set()
 
@@ -48,7 +52,23 @@ class EncoderAdapter(ABC):
 
     def attention(self, block: nn.Module) -> nn.Module:
         """The block's attention module."""
-        return block.get_submodule(self.attention_name)
+        return unwrapped(block.get_submodule(self.attention_name))
+
+    def check_call(self, arguments: Arguments) -> None:
+        """Raise `ValueError` or `RuntimeError` for a call of the encoder that cannot be right."""
+        config = getattr(self.encoder, "config", None)
+        if getattr(config, "_attn_implementation", None) == "flex_attention":
+            raise ValueError(
+                "a compressed encoder cannot slice the masks of flex_attention: load the model "
+                'with attn_implementation="sdpa", "eager" or a flash one'
+            )
+        if self.encoder.training and any(
+            getattr(block, "gradient_checkpointing", False) for block in self.blocks
+        ):
+            raise RuntimeError(
+                "a compressed encoder cannot be trained with gradient checkpointing, which runs "
+                "single blocks again: call eval(), or disable one of the two"
+            )
 
     @abstractmethod
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Any:
@@ -96,28 +116,15 @@ class EncoderAdapter(ABC):
         `attends_kept`, no keys mean that kept rows attend each other.
         """
 
+    @abstractmethod
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        """Random pixels of square images, or with `frames` of one video, of about `side` pixels."""
+
+    can_repeat = False
+    """Whether copies of an image give the `pooler_output` of one, repeated, and nothing besides."""
+
     attends_kept = False
     """Whether `attend` also serves the blocks where kept rows attend each other."""
-
-    can_merge = False
-    """Whether `segment_lengths`, `heads` and `project_output` exist: what Token Merging needs."""
-
-    def segment_lengths(self, arguments: Arguments) -> list[int]:
-        """Rows per attention segment, from the first block's arguments. May wait for the device."""
-        raise NotImplementedError
-
-    def heads(
-        self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Query, key, value and the key before rotary embedding, each `(T, heads, D)`.
-
-        Of normed tokens `(T, C)` that have the positions of the rows `positions (T,)`.
-        """
-        raise NotImplementedError
-
-    def project_output(self, attention: Any, attended: Tensor, hidden_states: Tensor) -> Any:
-        """What `attention` returns, from `(T, heads * D)`; `hidden_states` have its shape."""
-        raise NotImplementedError
 
     def full_length_outputs(self, arguments: Arguments) -> set[int]:
         """Blocks but the last whose output somebody reads, and that must hence have all rows."""
@@ -130,6 +137,48 @@ class EncoderAdapter(ABC):
         # hidden_states[i] is the input of block i: the output of block i - 1.
         indices = [requested] if isinstance(requested, int) else requested
         return {index % (depth + 1) - 1 for index in indices} | self.taps
+
+
+class TokenAdapter(EncoderAdapter):
+    """An adapter that gets at the heads of attention: for tokens that get fewer in every block.
+
+    Attributes:
+        obstacle: why the tokens of this encoder must stay as many all the same; empty if they need
+            not.
+    """
+
+    obstacle = ""
+
+    @abstractmethod
+    def segment_lengths(self, hidden_states: Tensor, arguments: Arguments) -> list[int]:
+        """Rows per attention segment, from what the first block takes. May wait for the device."""
+
+    @abstractmethod
+    def heads(
+        self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Query, key, value and the key before rotary embedding, each `(T, heads, D)`.
+
+        Of normed tokens `(T, C)` that have the positions of the rows `positions (T,)`.
+        """
+
+    @abstractmethod
+    def project_output(self, attention: Any, attended: Tensor, hidden_states: Tensor) -> Any:
+        """What `attention` returns, from `(T, heads * D)`; `hidden_states` have its shape."""
+
+
+WRAPPERS = ("_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_orig_mod")
+"""Where activation checkpointing, FSDP and `torch.compile` keep the module that they wrap."""
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module that does the work. Raises `ValueError` if it is compiled."""
+    if getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod"):
+        raise ValueError("the encoder is compiled already: compress first, then compile")
+    for name in WRAPPERS:
+        if isinstance(inner := getattr(module, "_modules", {}).get(name), nn.Module):
+            return unwrapped(inner)
+    return module
 
 
 def is_plain_linear(module: nn.Module) -> bool:
@@ -160,7 +209,24 @@ def attention_function(attention: Any) -> Callable[..., tuple[Tensor, Tensor | N
     return function
 
 
+def configured_attention(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The same as the module itself would call it: `(query, key, value, mask, …)`."""
+    return partial(
+        attention_function(attention),
+        attention,
+        scaling=scaling(attention),
+        dropout=attention_dropout(attention),
+        is_causal=False,
+    )
+
+
 def scaling(attention: Any) -> float:
     """The factor on the products of queries and keys."""
     factor: float = attention.scaling if hasattr(attention, "scaling") else attention.scale
     return factor
+
+
+def attention_dropout(attention: Any) -> float:
+    """The probability with which attention is dropped: 0 but in training."""
+    name = "attention_dropout" if hasattr(attention, "attention_dropout") else "dropout"
+    return float(getattr(attention, name)) if attention.training else 0.0

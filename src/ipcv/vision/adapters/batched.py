@@ -1,4 +1,4 @@
-"""Encoders whose hidden states are `(B, S, C)`, one image or tile per element of the batch."""
+"""Adapters for encoders of `(B, S, C)`, one image or tile per element of the batch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.base import EncoderAdapter, attention_function, scaling
+from ipcv.vision.adapters.base import TokenAdapter, configured_attention
+from ipcv.vision.adapters.noise import Noise, tiled_noise
 from ipcv.vision.adapters.segments import Segments, attend_segments, padded_places
-from ipcv.vision.selection import Layout, Selection
+from ipcv.vision.layout import Layout
+from ipcv.vision.selection import Selection
 
 
 class _Context(NamedTuple):
@@ -31,7 +33,7 @@ class _Context(NamedTuple):
     columns: int | Tensor
 
 
-class BatchedEncoder(EncoderAdapter):
+class BatchedEncoder(TokenAdapter):
     """SigLIP, and what its shape is shared by. Every tile keeps its own best rows.
 
     An item is an image with all its tiles where the owner tells them, else one tile. With padding,
@@ -98,6 +100,9 @@ class BatchedEncoder(EncoderAdapter):
             kept = kept.new_zeros(num_rows, *kept.shape[1:]).index_copy_(0, places, kept)
         return self.like(kept, hidden_states)
 
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        return tiled_noise(self.encoder, side, images, frames)
+
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         mask = arguments.get("attention_mask")
         if mask is None:
@@ -130,15 +135,15 @@ class BatchedEncoder(EncoderAdapter):
                     "queries", mask, compute=partial(_kept_queries, mask, selection)
                 )
             states = (x.transpose(1, 2) for x in (query, key, value))
-            output, weights = attention_function(attention)(
-                attention, *states, mask, scaling=scaling(attention), is_causal=False
-            )
-        return attention.get_submodule(self.output_name)(output.flatten(2)), weights
+            output, weights = configured_attention(attention)(*states, mask)
+        return self.project_attended(attention, output.flatten(2)), weights
 
-    can_merge = True
+    def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
+        """What the attention makes of its heads' outputs, side by side."""
+        projected: Tensor = attention.get_submodule(self.output_name)(attended)
+        return projected
 
-    def segment_lengths(self, arguments: Arguments) -> list[int]:
-        hidden_states: Tensor = arguments["hidden_states"]
+    def segment_lengths(self, hidden_states: Tensor, arguments: Arguments) -> list[int]:
         return [hidden_states.shape[1]] * len(hidden_states)
 
     def heads(
@@ -153,8 +158,7 @@ class BatchedEncoder(EncoderAdapter):
     def project_output(
         self, attention: Any, attended: Tensor, hidden_states: Tensor
     ) -> tuple[Tensor, None]:
-        output = attention.get_submodule(self.output_name)(attended)
-        return self.like(output, hidden_states), None
+        return self.like(self.project_attended(attention, attended), hidden_states), None
 
     def project(
         self, attention: Any, queries: Tensor, keys: Tensor
@@ -210,14 +214,14 @@ class Idefics3Encoder(BatchedEncoder):
     """Idefics3 and SmolVLM: images of different size are padded to one."""
 
     padding_argument = "patch_attention_mask"
-    can_merge = False
+    obstacle = "its images are padded to one size"
 
 
 class Siglip2Encoder(BatchedEncoder):
     """SigLIP 2 with native aspect ratio (NaFlex): patch sequences are padded to one length."""
 
     padding_argument = "pixel_attention_mask"
-    can_merge = False
+    obstacle = "its images are padded to one length"
 
     def columns(self, arguments: Arguments) -> Tensor:
         shapes: Tensor = arguments["spatial_shapes"]
@@ -238,6 +242,12 @@ class InternVLEncoder(BatchedEncoder):
     ) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = super().project(attention, queries, keys)
         return attention.q_norm(query), attention.k_norm(key), value
+
+    def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
+        projected: Tensor = attention.projection_dropout(
+            super().project_attended(attention, attended)
+        )
+        return projected
 
 
 class Dinov2Encoder(BatchedEncoder):

@@ -1,4 +1,4 @@
-"""DINOv3: as DINOv2 with registers, but with rotary positions on the patches."""
+"""The adapter for DINOv3: as DINOv2 with registers, but with rotary positions on the patches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Dinov3Encoder(Dinov2Encoder):
     """Positions `cos`, `sin` are `(patches, D)` for all images, `(B, 1, kept, D)` once pruned."""
 
     blocks_path = "model.layer"
-    can_merge = False
+    obstacle = "its rotary positions come beside CLS and registers"
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         return super().prune_arguments(arguments, selection) | {

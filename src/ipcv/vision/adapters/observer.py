@@ -1,9 +1,9 @@
-"""What a block of the vision encoder attends to, for methods that rank visual tokens by it."""
+"""An observer of what a vision encoder attends to, for methods that rank visual tokens by it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import isqrt
 from typing import Any, NamedTuple
@@ -14,22 +14,9 @@ from torch import Tensor, nn
 from ipcv.core.arguments import Arguments, bind, on_device
 from ipcv.core.hooks import Hooked
 from ipcv.vision.adapters.attention import attention_of_first, attention_received
-from ipcv.vision.adapters.base import EncoderAdapter, scaling
+from ipcv.vision.adapters.base import EncoderAdapter, TokenAdapter, scaling
 from ipcv.vision.adapters.batched import BatchedEncoder
-from ipcv.vision.selection import Layout
-
-PATCHES_PER_TOKEN: dict[str, Callable[[Any], int]] = {
-    "qwen2_vl": lambda config: config.vision_config.spatial_merge_size**2,
-    "qwen2_5_vl": lambda config: config.vision_config.spatial_merge_size**2,
-    "internvl": lambda config: round(1 / config.downsample_ratio) ** 2,
-    "llava": lambda config: 1,
-    "gemma3": lambda config: (
-        (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-        // config.mm_tokens_per_image
-    ),
-    "paligemma": lambda config: 1,
-}
-"""By `model_type`, how many patches, which form a square, make up a visual token."""
+from ipcv.vision.layout import Layout
 
 
 class Observed(NamedTuple):
@@ -54,27 +41,32 @@ class Observer(Hooked[Any]):
     Args:
         adapter: the vision encoder; the same object that compresses it, where something does.
         owners: methods of the models around it, during which what is observed is remembered.
-        config: of the multimodal model.
+        patches_per_token: how many patches, which form a square, make up a visual token.
 
     Raises:
-        ValueError: it is not known which patches make up a visual token, or the encoder has only
-            one block.
+        ValueError: the encoder has only one block.
     """
 
     def __init__(
-        self, adapter: EncoderAdapter, owners: Sequence[tuple[nn.Module, str]], config: Any
+        self,
+        adapter: EncoderAdapter,
+        owners: Sequence[tuple[nn.Module, str]],
+        patches_per_token: int,
     ) -> None:
         super().__init__()
-        if config.model_type not in PATCHES_PER_TOKEN:
-            raise ValueError(
-                f"which patches make up a visual token is not known for {config.model_type!r}; it "
-                f"is for {', '.join(PATCHES_PER_TOKEN)}"
-            )
+        if not isinstance(adapter, TokenAdapter):
+            name = type(adapter.encoder).__name__
+            raise ValueError(f"what a {name} attends to is not known: its heads are not at hand")
         self.adapter, self._owners = adapter, owners
-        self._patches_per_token = PATCHES_PER_TOKEN[config.model_type](config)
+        self._patches_per_token = patches_per_token
         self._index = len(adapter.blocks) - 2
         if self._index < 0:
             raise ValueError("the encoder has no second-to-last block whose attention could count")
+
+    @property
+    def target(self) -> nn.Module:
+        """The encoder."""
+        return self.adapter.encoder
 
     def attach(self) -> None:
         """Install the hooks: after those of an engine that compresses the encoder."""
@@ -85,9 +77,7 @@ class Observer(Hooked[Any]):
         self._hooks.surround(self.adapter.encoder, "forward", self._opened)
         self._signature = inspect.signature(block.forward)
         # Ahead of the engine's, which prunes what the block is called with.
-        self._hooks.add(
-            block.register_forward_pre_hook(self._observe, with_kwargs=True, prepend=True)
-        )
+        self._hooks.before(block, self._observe, prepend=True)
 
     @property
     def observed(self) -> Observed | None:
@@ -129,7 +119,7 @@ class Observer(Hooked[Any]):
         rows = self.adapter.rows(self.adapter.norm(block)(hidden_states))
         everything = torch.arange(len(rows), device=rows.device)
         query, key, _, content = self.adapter.heads(attention, rows, arguments, everything)
-        segments = self.adapter.segment_lengths(arguments)
+        segments = self.adapter.segment_lengths(hidden_states, arguments)
         if layout.protected:
             received = attention_of_first(query, key, segments[0], scaling(attention))
         else:

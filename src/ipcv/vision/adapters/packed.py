@@ -1,4 +1,4 @@
-"""Encoders whose hidden states are packed rows `(N, C)` with `cu_seqlens`: the Qwen-VL family."""
+"""Adapters for encoders of packed rows `(N, C)` with `cu_seqlens`: the Qwen-VL family."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from torch.nn import functional as F
 
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.base import EncoderAdapter, is_plain_linear
+from ipcv.vision.adapters.base import TokenAdapter, is_plain_linear
+from ipcv.vision.adapters.noise import Noise, packed_noise
 from ipcv.vision.adapters.segments import Segments, attend_segments
-from ipcv.vision.selection import Layout, Selection
+from ipcv.vision.layout import Layout
+from ipcv.vision.selection import Selection
 
 
-class PackedEncoder(EncoderAdapter):
+class PackedEncoder(TokenAdapter):
     """Qwen2-VL, Qwen3.5 and later: items by `grid_thw`, attention in segments of `cu_seqlens`."""
 
     blocks_path = "blocks"
@@ -38,6 +40,11 @@ class PackedEncoder(EncoderAdapter):
 
     def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
         return rows
+
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        return packed_noise(self.encoder, side, images, frames)
+
+    can_repeat = True
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         """`max_seqlen` stays, as an upper bound."""
@@ -69,9 +76,7 @@ class PackedEncoder(EncoderAdapter):
         projected: Tensor = attention.proj(output.flatten(1))
         return projected
 
-    can_merge = True
-
-    def segment_lengths(self, arguments: Arguments) -> list[int]:
+    def segment_lengths(self, hidden_states: Tensor, arguments: Arguments) -> list[int]:
         lengths: list[int] = arguments["cu_seqlens"].diff().tolist()
         return lengths
 
@@ -125,7 +130,8 @@ class PackedEncoder(EncoderAdapter):
 class WindowedEncoder(PackedEncoder):
     """Qwen2.5-VL: rows are sorted by window inside each image."""
 
-    can_merge = False
+    can_repeat = False
+    obstacle = "its blocks attend within windows"
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         grid_thw, windows = arguments["grid_thw"], arguments.get("window_index")
@@ -135,6 +141,8 @@ class WindowedEncoder(PackedEncoder):
 
 class DeepStackEncoder(PackedEncoder):
     """Qwen3-VL: mergers read the output of some blocks on the way."""
+
+    can_repeat = False
 
     def full_length_outputs(self, arguments: Arguments) -> set[int]:
         tapped: Any = self.encoder.deepstack_visual_indexes

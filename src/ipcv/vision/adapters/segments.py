@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ipcv.core import ops
 from ipcv.core.memo import Memo
-from ipcv.vision.adapters.base import attention_function, scaling
+from ipcv.vision.adapters.base import configured_attention
 
 MOST_PADDING = 4
 """Up to how many times the products of queries and keys padding may cost."""
@@ -98,9 +98,7 @@ def attend_segments(
 
     Flash attention takes segments as they are, and rows of `max_seqlen` at most.
     """
-    attend: Attend = partial(
-        attention_function(attention), attention, scaling=scaling(attention), is_causal=False
-    )
+    attend: Attend = configured_attention(attention)
     if "flash" in attention.config._attn_implementation:
         if max_seqlen is None:
             max_seqlen = int(keys.cu_seqlens.diff().max())

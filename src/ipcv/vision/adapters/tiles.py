@@ -1,4 +1,4 @@
-"""Which tiles make up an image, read from what the models around a tiled encoder are called with.
+"""Readers of the tiles per image, from what the models around a tiled encoder are called with.
 
 An answer that does not add up to the tiles the encoder then gets is not used: each tile is an item
 of its own then.

@@ -1,0 +1,165 @@
+"""The measured tables of the Markdown files, from ``benchmarks/results``.
+
+python benchmarks/write_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ipcv.bench.scenes import QUESTION_KINDS
+from ipcv.models import TINY
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+TABLES = ROOT / "benchmarks" / "README.md"
+SHOWN = (
+    "uncompressed",
+    "published 0.5",
+    "published 0.65",
+    "mixed-resolution 0.35",
+    "mixed-resolution 0.5",
+    "mixed-resolution 0.65",
+    "progressive 0.65",
+    "progressive 0.8",
+    "tome-decreasing 0.65",
+    "tome-decreasing 0.8",
+    "downsample 0.35",
+    "downsample 0.5",
+    "downsample+mixed-resolution 0.35",
+)
+"""The rows of the suite that the README has, about the times that people ask for."""
+
+
+def read(name: str) -> dict[str, Any]:
+    """A file of results."""
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return content
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown, numbers to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def percent(estimate: Sequence[float] | None) -> str:
+    """A share in percent."""
+    return "" if estimate is None else f"{100 * estimate[0]:.1f}"
+
+
+def plus_minus(estimate: Sequence[float], scale: float = 1, digits: int = 3) -> str:
+    """A mean and half its 95 % interval."""
+    mean, low, high = (scale * value for value in estimate)
+    return f"{mean:.{digits}f} ±{(high - low) / 2:.{digits}f}"
+
+
+def accuracy(
+    variants: dict[str, dict[str, Any]], kinds: Sequence[str] = tuple(QUESTION_KINDS)
+) -> str:
+    """Right answers in percent, overall and by kind of question."""
+    header = ["", "all", *kinds, "encoder time"]
+    rows = []
+    for name, row in variants.items():
+        overall = plus_minus(row["overall"], scale=100, digits=1)
+        time = f"{row['time']:.2f}" if "time" in row else ""
+        rows.append([name, overall, *(percent(row.get(kind)) for kind in kinds), time])
+    return table(header, rows)
+
+
+def fidelity(variants: dict[str, dict[str, Any]]) -> str:
+    """Cosine and error overall, cosine by kind of content."""
+    names = [name for name in next(iter(variants.values())) if name != "time"]
+    header = ["", "encoder time", *names]
+    return table(
+        header,
+        [
+            [variant, f"{row['time']:.2f}", *(plus_minus(row[name]) for name in names)]
+            for variant, row in variants.items()
+        ],
+    )
+
+
+def equal_time(
+    results: dict[str, Any], rival: str = "downsample", scale: float = 1, digits: int = 3
+) -> str:
+    """Quality at equal encoder time, and in brackets the gain over the rival."""
+    compared = results["at_equal_time"]
+    gains = compared["gains"][rival]
+
+    def cell(quality: Sequence[float] | None, gain: Sequence[float] | None) -> str:
+        if quality is None:
+            return "-"
+        text = f"{scale * quality[0]:.{digits}f}"
+        if gain is None:
+            return text
+        mean, low, high = (scale * value for value in gain)
+        mark = "**" if low > 0 else ""
+        return f"{mark}{text}{mark} ({mean:+.{digits}f} ±{(high - low) / 2:.{digits}f})"
+
+    rows = []
+    for method, qualities in compared["quality"].items():
+        own = gains.get(method, [None] * len(qualities))
+        rows.append([method, *map(cell, qualities, own)])
+    return table(["encoder time", *(f"{time:g}" for time in compared["times"])], rows)
+
+
+def costs(results: dict[str, Any]) -> str:
+    """Measured cost of the vision encoder."""
+    header = ["", "kept", "ms", "GFLOPs", "speed-up (least-most)", "bound", "of bound", "peak MB"]
+    rows = []
+    for row in results["rows"]:
+        spread = f"{row['encoder_speedup_min']:.2f}-{row['encoder_speedup_max']:.2f}"
+        rows.append(
+            [
+                f"{row['workload']}, {row['variant']}",
+                f"{row['patches_kept']:,} of {row['patches']:,}",
+                f"{row['encoder_ms']:.1f}",
+                f"{row['encoder_gflops']:.1f}",
+                f"{row['encoder_speedup']:.2f} ({spread})",
+                f"{row['encoder_bound']:.2f}",
+                f"{row['speedup_over_bound']:.2f}",
+                f"{row['peak_bytes'] / 1e6:,.0f}",
+            ]
+        )
+    return table(header, rows)
+
+
+def environment(results: dict[str, Any]) -> str:
+    """Machine and versions, in a line."""
+    return ", ".join(f"{name} {value}" for name, value in results["environment"].items())
+
+
+def fill(path: Path, marker: str, text: str) -> None:
+    """Replace what is between the two comments ``marker`` of a Markdown file."""
+    start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    head, rest = path.read_text().split(start)
+    path.write_text(f"{head}{start}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+
+
+def main() -> None:
+    """Fill all files."""
+    suite, parts, language = read("suite"), read("suite-parts"), read("suite-language")
+    shown = {name: row for name, row in suite["variants"].items() if name in SHOWN}
+    fill(ROOT / "README.md", "scores", accuracy(shown, ("read", "count")))
+    fill(TINY / "README.md", "reference", accuracy(read("controls")["variants"]))
+    fill(TINY / "README.md", "vision", accuracy(suite["variants"]))
+    fill(TINY / "README.md", "language", accuracy(language["variants"]))
+    fill(TABLES, "suite", accuracy(suite["variants"]))
+    fill(TABLES, "suite-time", equal_time(suite, scale=100, digits=1))
+    fill(TABLES, "suite-parts", accuracy(parts["variants"]))
+    fill(TABLES, "language", accuracy(language["variants"]))
+    dinov2, bench = read("dinov2"), read("bench")
+    fill(TABLES, "dinov2", fidelity(dinov2["variants"]))
+    fill(TABLES, "dinov2-time", equal_time(dinov2))
+    fill(TABLES, "dinov2-224-time", equal_time(read("dinov2-224")))
+    fill(TABLES, "dinov2-parts", fidelity(read("dinov2-parts")["variants"]))
+    fill(TABLES, "bench", costs(bench))
+    fill(TABLES, "environment", environment(suite))
+
+
+if __name__ == "__main__":
+    main()

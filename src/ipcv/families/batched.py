@@ -1,0 +1,188 @@
+"""Records of the families whose vision encoder has an image or tile per element of the batch."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ipcv.families.images import llava_images, tiled_images
+from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
+from ipcv.language import FastV
+from ipcv.vision.adapters.batched import (
+    BatchedEncoder,
+    ClipEncoder,
+    Dinov2Encoder,
+    Idefics3Encoder,
+    InternVLEncoder,
+    Siglip2Encoder,
+)
+from ipcv.vision.adapters.dinov3 import Dinov3Encoder
+from ipcv.vision.adapters.tiles import INTERNVL_TILES, LLAVA_TILES
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.progressive import Progressive
+
+_encoder = partial(
+    EncoderKind,
+    settings=IPCV(prune_layer=7, reduction_ratio=0.65, stabilization_layers=3, num_neighbors=10),
+    depth=24,
+)
+
+CLIP = _encoder("CLIPVisionModel", ClipEncoder, "one image or tile per row of the batch, CLS")
+SIGLIP = _encoder("SiglipVisionModel", BatchedEncoder, "one image or tile per row of the batch")
+DINOV2 = _encoder(
+    "Dinov2Model",
+    Dinov2Encoder,
+    "one image per row of the batch, CLS",
+    tuned={
+        Size(width=384, depth=12): Tuned(
+            Progressive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "progressive 0.65"
+        )
+    },
+)
+ANY_DECODER = DecoderKind(
+    (
+        "Qwen2Model",
+        "Qwen3Model",
+        "LlamaModel",
+        "MistralModel",
+        "GemmaModel",
+        "Gemma2Model",
+        "Gemma3TextModel",
+    ),
+    settings=FastV(prune_layer=3, reduction_ratio=0.65),
+)
+"""For families whose checkpoints choose their language model."""
+
+BATCHED = (
+    Family(
+        "InternVL 2.5, 3, 3.5 (-hf)",
+        ("internvl", "internvl_vision"),
+        (_encoder("InternVLVisionModel", InternVLEncoder, "tiles with CLS", published=True),),
+        "OpenGVLab/InternVL3-8B-hf",
+        item="image (all tiles) or video frame",
+        tiles=INTERNVL_TILES,
+        decoder=ANY_DECODER,
+        patches_per_token=lambda config: round(1 / config.downsample_ratio) ** 2,
+        image_arguments=tiled_images,
+        served={
+            "internvl": "InternVLForConditionalGeneration",
+            "internvl_chat": "InternVLChatModel",
+        },
+        remote_code={
+            "internvl_chat": (
+                "InternVLForConditionalGeneration (checkpoints whose name ends in -hf)"
+            ),
+            "intern_vit_6b": "InternVLVisionModel",
+        },
+    ),
+    Family(
+        "LLaVA 1.5",
+        ("llava",),
+        (CLIP, SIGLIP),
+        "llava-hf/llava-1.5-7b-hf",
+        decoder=ANY_DECODER,
+        patches_per_token=lambda config: 1,
+        fixed_image_length=True,
+        remote_code={
+            "llava_llama": (
+                "LlavaForConditionalGeneration or LlavaNextForConditionalGeneration (llava-hf)"
+            ),
+        },
+    ),
+    Family(
+        "LLaVA-NeXT",
+        ("llava_next",),
+        (CLIP, SIGLIP),
+        "llava-hf/llava-v1.6-mistral-7b-hf",
+        item="image (all tiles)",
+        tiles=LLAVA_TILES,
+        decoder=ANY_DECODER,
+        remote_code={"llava_mistral": "LlavaNextForConditionalGeneration (llava-hf)"},
+    ),
+    Family(
+        "LLaVA-OneVision",
+        ("llava_onevision",),
+        (SIGLIP, CLIP),
+        "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+        item="image (all tiles) or video",
+        tiles=LLAVA_TILES,
+        decoder=ANY_DECODER,
+        image_arguments=llava_images,
+        remote_code={"llava_qwen": "LlavaOnevisionForConditionalGeneration (llava-hf)"},
+    ),
+    Family(
+        "Gemma 3",
+        ("gemma3",),
+        (SIGLIP,),
+        "google/gemma-3-4b-it",
+        decoder=ANY_DECODER,
+        patches_per_token=lambda config: (
+            (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+            // config.mm_tokens_per_image
+        ),
+    ),
+    Family(
+        "PaliGemma",
+        ("paligemma",),
+        (SIGLIP,),
+        "google/paligemma2-3b-mix-448",
+        decoder=ANY_DECODER,
+        patches_per_token=lambda config: 1,
+        fixed_image_length=True,
+    ),
+    Family(
+        "Idefics3",
+        ("idefics3", "idefics3_vision"),
+        (_encoder("Idefics3VisionTransformer", Idefics3Encoder, "padded images or tiles"),),
+        "HuggingFaceM4/Idefics3-8B-Llama3",
+        item="tile",
+        decoder=ANY_DECODER,
+    ),
+    Family(
+        "SmolVLM",
+        ("smolvlm", "smolvlm_vision"),
+        (_encoder("SmolVLMVisionTransformer", Idefics3Encoder, "padded images or tiles"),),
+        "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+        item="tile or video frame",
+        decoder=ANY_DECODER,
+    ),
+    Family("CLIP", ("clip", "clip_vision_model"), (CLIP,), "openai/clip-vit-large-patch14-336"),
+    Family(
+        "SigLIP", ("siglip", "siglip_vision_model"), (SIGLIP,), "google/siglip-so400m-patch14-384"
+    ),
+    Family(
+        "SigLIP 2 NaFlex",
+        ("siglip2", "siglip2_vision_model"),
+        (_encoder("Siglip2VisionModel", Siglip2Encoder, "padded patch sequences"),),
+        "google/siglip2-so400m-patch16-naflex",
+    ),
+    Family(
+        "DINOv2",
+        ("dinov2",),
+        (DINOV2,),
+        "facebook/dinov2-large",
+    ),
+    Family(
+        "DINOv2 with registers",
+        ("dinov2_with_registers",),
+        (
+            _encoder(
+                "Dinov2WithRegistersModel",
+                Dinov2Encoder,
+                "one image per row of the batch, CLS and registers",
+            ),
+        ),
+        "facebook/dinov2-with-registers-large",
+    ),
+    Family(
+        "DINOv3",
+        ("dinov3_vit",),
+        (
+            _encoder(
+                "DINOv3ViTModel",
+                Dinov3Encoder,
+                "one image per row of the batch, CLS and registers, rotary",
+            ),
+        ),
+        "facebook/dinov3-vitl16-pretrain-lvd1689m",
+    ),
+)

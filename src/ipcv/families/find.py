@@ -1,0 +1,159 @@
+"""The family, the encoder and the language model of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import partial
+from typing import Any
+
+from torch import nn
+from transformers import GenerationMixin
+
+from ipcv.families.records import EncoderKind, Family
+from ipcv.families.table import FAMILIES
+from ipcv.language.decoder import Decoder
+from ipcv.vision.adapters.base import EncoderAdapter
+
+
+def supported_model_types() -> list[str]:
+    """All `model_type`s that can be compressed."""
+    return sorted({name for family in FAMILIES for name in family.model_types})
+
+
+def family_of(model_type: str) -> Family:
+    """The family of a `model_type`. Raises `ValueError`, listing what is supported."""
+    for family in FAMILIES:
+        if model_type in family.model_types:
+            return family
+        if (stock := family.remote_code.get(model_type)) is not None:
+            raise ValueError(
+                f"model type {model_type!r} is remote code: load a checkpoint for the stock "
+                f"transformers class {stock}"
+            )
+    raise ValueError(
+        f"model type {model_type!r} is not supported; supported are: "
+        + ", ".join(supported_model_types())
+    )
+
+
+def model_type_of(model: nn.Module) -> str:
+    """`config.model_type` of a model. Raises `TypeError` where there is none."""
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    if not isinstance(model_type, str):
+        raise TypeError(
+            f"expected a transformers model with config.model_type, got {type(model).__name__}"
+        )
+    return model_type
+
+
+def find_encoder(model: nn.Module) -> tuple[EncoderKind, nn.Module]:
+    """The vision encoder of `model`, which may be that encoder itself, and its record.
+
+    Raises:
+        TypeError: not a `transformers` model.
+        ValueError: the model type is not supported, or the encoder is no class listed for it.
+    """
+    family = family_of(model_type_of(model))
+    for module in model.modules():
+        for kind in family.encoders:
+            if _is_stock(module, [kind.class_name]):
+                return kind, module
+    names = " or ".join(kind.class_name for kind in family.encoders)
+    raise ValueError(
+        f"no stock {names} of transformers in this {type(model).__name__}: load the checkpoint as "
+        f"{_stock_class(model_type_of(model), names)}, without remote code; other vision encoders "
+        f"inside {family.name} models are not supported"
+    )
+
+
+def adapter_for(model: nn.Module) -> EncoderAdapter:
+    """The adapter around the vision encoder of `model`. Raises what `find_encoder` raises."""
+    kind, module = find_encoder(model)
+    adapter = kind.adapter(module)
+    if (tiles := family_of(model_type_of(model)).tiles) is not None:
+        owners = [m for m in model.modules() if m is not module and module in m.modules()]
+        adapter.tile_sources = [
+            (owner, method, partial(tiles.read, owner))
+            for owner in owners
+            for method in tiles.methods
+            if hasattr(type(owner), method)
+        ]
+    return adapter
+
+
+def find_decoder(model: nn.Module) -> Decoder:
+    """The language model inside `model`, which must be multimodal.
+
+    Raises:
+        ValueError: there is none, it or the model around it is not supported, or `model` is only
+            the inner part of a full model.
+    """
+    found = set()
+    for owner, inner in _language_models(model):
+        family = family_of(model_type_of(owner))
+        kind = family.decoder
+        if kind is not None and _is_stock(inner, kind.class_names):
+            first = kind.first_prunable(owner.config) if kind.first_prunable else 0
+            generator = _generator(model, owner)
+            return Decoder(generator, owner, inner, first, family.fixed_image_length)
+        found.add(type(inner).__name__)
+    what = f"its {' and '.join(sorted(found))}" if found else "this model, which holds none"
+    decoders = [family.decoder for family in FAMILIES if family.decoder]
+    names = dict.fromkeys(name for kind in decoders for name in kind.class_names)
+    raise ValueError(
+        f"the language side of {type(model).__name__} cannot be compressed: supported language "
+        f"models of multimodal ones are {', '.join(names)}, not {what}"
+    )
+
+
+def patches_per_token(config: Any) -> int:
+    """How many patches, which form a square, make up a visual token of a model.
+
+    Args:
+        config: of the multimodal model.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    count = family_of(config.model_type).patches_per_token
+    if count is None:
+        known = [family.model_types[0] for family in FAMILIES if family.patches_per_token]
+        raise ValueError(
+            f"which patches make up a visual token is not known for {config.model_type!r}; it is "
+            f"for {', '.join(known)}"
+        )
+    return count(config)
+
+
+def _language_models(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """The models inside `model` that hold a stack of layers as their language model, and these."""
+    for owner in model.modules():
+        for name in ("language_model", "text_model"):
+            inner = getattr(owner, name, None)
+            if isinstance(inner, nn.Module) and hasattr(inner, "layers"):
+                yield owner, inner
+
+
+def _generator(model: nn.Module, owner: nn.Module) -> nn.Module:
+    for module in model.modules():
+        generates = isinstance(module, GenerationMixin)
+        if generates and any(owner is part for part in module.modules()):
+            return module
+    raise ValueError(
+        f"the language side of {type(model).__name__} cannot be compressed on its own, as it does "
+        "not see how the full model generates: pass the full model, which has generate()"
+    )
+
+
+def _is_stock(module: nn.Module, class_names: Collection[str]) -> bool:
+    return any(
+        base.__name__ in class_names and base.__module__.startswith("transformers.")
+        for base in type(module).__mro__
+    )
+
+
+def _stock_class(model_type: str, default: str) -> str:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    name: str = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type, default)
+    return name

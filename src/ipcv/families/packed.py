@@ -1,0 +1,106 @@
+"""Records of the families whose vision encoder has packed rows: Qwen."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ipcv.families.images import packed_images
+from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
+from ipcv.language import DART
+from ipcv.vision.adapters.packed import DeepStackEncoder, PackedEncoder, WindowedEncoder
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.mixed_resolution import MixedResolution
+
+_encoder = partial(
+    EncoderKind,
+    adapter=PackedEncoder,
+    shape="packed rows, full attention per frame",
+    settings=IPCV(prune_layer=3, reduction_ratio=0.65, stabilization_layers=7, num_neighbors=10),
+    depth=32,
+)
+_deepstack_encoder = partial(
+    _encoder,
+    adapter=DeepStackEncoder,
+    shape="packed rows, full attention per frame, DeepStack",
+)
+_decoder = partial(DecoderKind, settings=DART(prune_layer=3, reduction_ratio=0.65, normalize=False))
+_deepstack_decoder = partial(
+    _decoder,  # features of the image are added behind the first layers
+    first_prunable=lambda config: len(config.vision_config.deepstack_visual_indexes or ()),
+)
+_family = partial(
+    Family,
+    item="image or video",
+    patches_per_token=lambda config: config.vision_config.spatial_merge_size**2,
+    image_arguments=packed_images,
+)
+
+QWEN2_VL = _encoder(
+    "Qwen2VisionTransformerPretrainedModel",
+    published=True,
+    tuned={
+        Size(width=128, depth=8): Tuned(
+            MixedResolution(reduction_ratio=0.5),
+            "benchmarks/results/suite.json",
+            "mixed-resolution 0.5",
+        )
+    },
+)
+QWEN2_5_VL = _encoder(
+    "Qwen2_5_VisionTransformerPretrainedModel",
+    adapter=WindowedEncoder,
+    shape="packed rows, attention in windows and, in some blocks, per frame",
+)
+
+PACKED = (
+    _family(
+        "Qwen2-VL",
+        ("qwen2_vl", "qwen2_vl_vision"),
+        (QWEN2_VL,),
+        "Qwen/Qwen2-VL-7B-Instruct",
+        decoder=_decoder(("Qwen2VLTextModel",)),
+        served={"qwen2_vl": "Qwen2VLForConditionalGeneration"},
+    ),
+    _family(
+        "Qwen2.5-VL",
+        ("qwen2_5_vl", "qwen2_5_vl_vision"),
+        (QWEN2_5_VL,),
+        "Qwen/Qwen2.5-VL-7B-Instruct",
+        decoder=_decoder(("Qwen2_5_VLTextModel",)),
+        served={"qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"},
+    ),
+    _family(
+        "Qwen3-VL",
+        ("qwen3_vl", "qwen3_vl_vision"),
+        (_deepstack_encoder("Qwen3VLVisionModel"),),
+        "Qwen/Qwen3-VL-8B-Instruct",
+        decoder=_deepstack_decoder(("Qwen3VLTextModel",)),
+        served={"qwen3_vl": "Qwen3VLForConditionalGeneration"},
+    ),
+    _family(
+        "Qwen3-VL MoE",
+        ("qwen3_vl_moe", "qwen3_vl_moe_vision"),
+        (_deepstack_encoder("Qwen3VLMoeVisionModel"),),
+        "Qwen/Qwen3-VL-30B-A3B-Instruct",
+        decoder=_deepstack_decoder(("Qwen3VLMoeTextModel",)),
+        served={"qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration"},
+    ),
+    _family(
+        "Qwen3.5",
+        ("qwen3_5", "qwen3_5_vision"),
+        (_encoder("Qwen3_5VisionModel"),),
+        "Qwen/Qwen3.5-27B",
+    ),
+    _family(
+        "Qwen3.5 MoE",
+        ("qwen3_5_moe", "qwen3_5_moe_vision"),
+        (_encoder("Qwen3_5MoeVisionModel"),),
+        "Qwen/Qwen3.5-35B-A3B",
+    ),
+    _family(
+        "Qwen3.8-Flash-Next",
+        ("qwen4_exp", "qwen4_exp_vision"),
+        (_encoder("Qwen4ExpVisionModel"),),
+        "Qwen/Qwen3.8-Flash-Next",
+    ),
+)

@@ -1,0 +1,138 @@
+"""What is supported is an explicit list; everything else raises."""
+
+import pytest
+import transformers
+from torch import nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+import ipcv
+from ipcv import families
+from tests.vision.adapters.families import CLIP, FAMILIES, SIDE, SIGLIP, TEXT, VISION, build
+
+METHOD = ipcv.IPCV(1, 0.5, 1, 3)
+
+# Vision-language models of transformers that we do not support. A new one makes the test below
+# fail: look at its vision encoder, then write a record of it or add it here.
+UNSUPPORTED = set(
+    """
+    aria aya_vision blip blip-2 chameleon cohere2_vision cohere_compass cosmos3_edge cosmos3_omni
+    deepseek_ocr2 deepseek_vl deepseek_vl_hybrid diffusion_gemma dots3_note emu3 ernie4_5_vl_moe
+    evolla exaone4_5 fast_vlm florence2 fuyu gemma3n gemma4 gemma4_unified git glm46v glm4v
+    glm4v_moe glm5_next glm_ocr glmga got_ocr2 granite4_vision granite_docling hunyuan_vl
+    hyperclovax_vision_v2 idefics idefics2 inkling2 inkling_mm_model instructblip
+    instructblipvideo janus kimi_k25 kosmos-2 kosmos-2.5 lfm2_vl lfm3_vl lighton_ocr llama4
+    llava_next_video minicpm_ocr minicpmv4_6 minicpmv4_7 minimax_m3_vl mistral3 mistral4
+    mistral_large4 mllama molmo2 muse_glimmer muse_spark nemotron_h_omni ovis2 paddleocr_vl
+    perception_lm pi0 pix2struct pp_chart2table pp_formulanet qianfan_ocr qwen2_5_omni_thinker
+    qwen3_omni_moe_thinker shieldgemma2 step3p7 t5gemma2 udop unlimited_ocr video_llama_3
+    video_llava vipllava vision-encoder-decoder
+    """.split()  # noqa: SIM905
+)
+
+
+def test_every_vision_language_model_is_supported_or_known_not_to_be():
+    known = UNSUPPORTED | set(families.supported_model_types())
+    new = sorted(set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES) - known)
+    assert not new, f"transformers has vision-language models we have not looked at: {new}"
+
+
+@pytest.mark.parametrize("model_type", sorted(UNSUPPORTED - set(families.supported_model_types())))
+def test_unsupported_model_types_raise(model_type):
+    with pytest.raises(ValueError, match=f"{model_type}.*not supported; supported are: clip, "):
+        families.family_of(model_type)
+
+
+@pytest.mark.parametrize("model_type", families.supported_model_types())
+def test_supported_model_types_exist_and_belong_to_one_family(model_type):
+    assert model_type in CONFIG_MAPPING_NAMES
+    assert [f for f in families.FAMILIES if model_type in f.model_types] == [
+        families.family_of(model_type)
+    ]
+
+
+def test_every_encoder_is_in_the_matrix():
+    tested = {families.find_encoder(build(name))[0] for name in FAMILIES}
+    known = {encoder for family in families.FAMILIES for encoder in family.encoders}
+    assert {e.class_name for e in known} == {e.class_name for e in tested}
+    types = {build(name).config.model_type for name in FAMILIES}
+    assert {f.name for f in families.FAMILIES} >= {families.family_of(t).name for t in types}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_inner_models_and_encoders_are_found(name):
+    model = build(name)
+    encoder = families.adapter_for(model).encoder
+    assert families.adapter_for(encoder).encoder is encoder
+    if FAMILIES[name].class_name.endswith("Generation"):
+        assert families.adapter_for(model.model).encoder is encoder
+
+
+@pytest.mark.parametrize("name", ["CLIP", "Siglip", "Siglip2"])
+def test_contrastive_models(name):
+    text = TEXT | {"max_position_embeddings": 8}
+    vision = VISION | {"image_size": SIDE}
+    config = getattr(transformers, f"{name}Config")(text_config=text, vision_config=vision)
+    model = getattr(transformers, f"{name}Model")(config)
+    assert families.adapter_for(model).encoder is model.vision_model
+
+
+def test_other_encoder_inside_a_supported_family():
+    config = transformers.LlavaConfig(
+        vision_config={"model_type": "pixtral", "hidden_size": 32, "num_hidden_layers": 1},
+        text_config=TEXT | {"model_type": "llama"},
+    )
+    model = transformers.LlavaForConditionalGeneration(config)
+    with pytest.raises(ValueError, match="no stock CLIPVisionModel or SiglipVisionModel"):
+        ipcv.compress(model, METHOD)
+
+
+class Remote(nn.Module):
+    """A model whose code came with its checkpoint."""
+
+    def __init__(self, model_type: str) -> None:
+        super().__init__()
+        self.config = transformers.PreTrainedConfig()
+        self.config.model_type = model_type
+
+
+@pytest.mark.parametrize(
+    ("model_type", "stock"),
+    [
+        ("internvl_chat", "InternVLForConditionalGeneration"),
+        ("llava_qwen", "LlavaOnevisionForConditionalGeneration"),
+        ("qwen2_vl", "Qwen2VLForConditionalGeneration"),
+    ],
+)
+def test_remote_code_names_the_stock_class(model_type, stock):
+    with pytest.raises(ValueError, match=stock):
+        ipcv.compress(Remote(model_type), METHOD)
+
+
+def test_not_a_transformers_model():
+    with pytest.raises(TypeError, match="got Linear"):
+        ipcv.compress(nn.Linear(2, 2), METHOD)
+
+
+def test_unknown_model_type_lists_the_supported():
+    with pytest.raises(ValueError, match=r"'mine' is not supported; supported are: .*qwen3_vl"):
+        ipcv.compress(Remote("mine"), METHOD)
+
+
+@pytest.mark.parametrize("vision", [CLIP, SIGLIP])
+@pytest.mark.parametrize("layers", [-2, -1, [-2, -4]])
+@pytest.mark.parametrize("strategy", ["default", "full"])
+def test_llava_feature_layers(vision, layers, strategy):
+    """`full_length_outputs` is what the model then asks of its encoder."""
+    config = transformers.LlavaConfig(
+        vision_config=VISION | {"image_size": SIDE} | vision,
+        text_config=TEXT | {"model_type": "llama"},
+        vision_feature_layer=layers,
+        vision_feature_select_strategy=strategy,
+    )
+    model = transformers.LlavaForConditionalGeneration(config).eval()
+    has_cls = vision is CLIP
+    pixels = FAMILIES["llava-clip"].inputs(model, [["small"]])["pixel_values"]
+    with ipcv.compress(model, METHOD):
+        features = model.get_image_features(pixels).pooler_output
+    assert len(features[0]) == 64 + has_cls - (strategy == "default")
