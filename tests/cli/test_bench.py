@@ -153,6 +153,7 @@ def test_inspect(capsys, checkpoint, image, tmp_path):
     options = ("--model", checkpoint, *OPTIONS, "--ratio", 0.5, "-o", output)
     assert run("inspect", image, *options, "--patch", "1,2") == 0
     assert is_picture(output)
+    assert capsys.readouterr().err == f"wrote {output}\n"
     assert "two numbers" in error_of(capsys, "inspect", image, *options, "--patch", "a")
     assert "there is no patch" in error_of(capsys, "inspect", image, *options, "--patch", "90,1")
     assert "nothing to inspect" in error_of(capsys, "inspect", image, *options, "--method", "tome")

@@ -12,6 +12,7 @@ from typer import Option
 from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, DtypeOption
 from ipcv.core.output import check_writable
+from ipcv.core.reading import read_text
 
 
 def tune(
@@ -79,10 +80,6 @@ def tune(
 def _lines(path: Path | None) -> list[str]:
     if path is None:
         return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"prompts {path} cannot be read: {error}") from None
-    if not (prompts := [line for line in lines if line.strip()]):
+    if not (prompts := [line for line in read_text(path).splitlines() if line.strip()]):
         raise ValueError(f"{path} holds no prompt")
     return prompts

@@ -23,7 +23,7 @@ DECODED_PIXELS = 100_000_000_000
 CUT_OFF = 0.9
 """A file with less than this share of the seconds that it promises is not whole."""
 
-TURNS: dict[tuple[int, int, int, int], Image.Transpose] = {
+UPRIGHT: dict[tuple[int, int, int, int], Image.Transpose] = {
     (0, 1, -1, 0): Image.Transpose.ROTATE_270,
     (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
     (0, -1, 1, 0): Image.Transpose.ROTATE_90,
@@ -137,7 +137,7 @@ def _upright(frame: Any, pixels: int) -> Image.Image:
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
     largest = max(abs(x) for x in (a, b, c, d))
     signs = tuple(round(x / largest) if largest else 0 for x in (a, b, c, d))
-    turn = TURNS.get(signs)  # type: ignore[arg-type]
+    turn = UPRIGHT.get(signs)  # type: ignore[arg-type]
     return image if turn is None else image.transpose(turn)
 
 
