@@ -70,6 +70,7 @@ def test_records_of_another_run_are_left_alone(tmp_path):
         json.dumps(RUN) + "\n[1]\n",
         json.dumps(RUN) + '\n{"variant": "a"}\n',
         json.dumps(RUN) + '\n{"scene": "0", "variant": "a"}\n',
+        json.dumps(RUN) + '\n{"image": "0", "variant": "a", "error": "b"}\n',
         json.dumps(RUN) + '\n{"scene": true, "variant": "a"}\n',
         json.dumps(RUN) + '\n{"scene": 0, "variant": "a", "more": 1}\n',
         json.dumps(RUN) + '\n{"image": "0", "variant": "a", "cosine": "high"}\n',

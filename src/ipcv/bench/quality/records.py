@@ -16,11 +16,20 @@ NUMBER = (float, int, type(None))
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "scene": int,
     **dict.fromkeys(("image", "content", "variant", "settings", "error"), str),
-    **dict.fromkeys(("cosine", "relative_error", "kl", "agreement"), NUMBER),
+    **dict.fromkeys(("candidate", "round"), str),
+    **dict.fromkeys(("cosine", "relative_error", "kl", "agreement", "budget", "ratio"), NUMBER),
     **dict.fromkeys(("same_token", "same_answer"), bool),
     **dict.fromkeys(("kinds", "right", "answers"), list),
 }
 """What a row may hold."""
+
+KINDS = (
+    {"scene", "variant"},
+    {"image", "variant"},
+    {"image", "error"},
+    {"candidate", "round", "budget", "ratio"},
+)
+"""What a row holds at least, one of these."""
 
 
 class Records:
@@ -103,18 +112,17 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _are_rows(rows: list[Any]) -> bool:
-    """Whether they are results, all of the same fields but for those of errors."""
+    """Whether they are rows, those of variants all with the same fields."""
     if not all(isinstance(row, dict) and _is_row(row) for row in rows):
         return False
-    return len({frozenset(row) for row in rows if "error" not in row}) <= 1
+    return len({frozenset(row) for row in rows if "variant" in row}) <= 1
 
 
 def _is_row(row: Row) -> bool:
     lists = [value for value in row.values() if isinstance(value, list)]
     return (
         row.keys() <= FIELDS.keys()
-        and ("image" in row or "scene" in row)
-        and ("variant" in row) != ("error" in row)
+        and sum(kind <= row.keys() for kind in KINDS) == 1
         and all(_is(value, FIELDS[name]) for name, value in row.items())
         and len({len(each) for each in lists}) <= 1
         and all(isinstance(value, bool) for value in row.get("right", ()))
