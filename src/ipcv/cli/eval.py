@@ -29,7 +29,7 @@ def evaluate(
     questions: Annotated[
         int | None, Option(min=1, help="Of the suite, or per task.", show_default="300, or all")
     ] = None,
-    batch_size: Annotated[int, Option(min=1, help="With --tasks.")] = 1,
+    batch_size: Annotated[int, Option(min=1, max=4096, help="With --tasks.")] = 1,
     method: MethodsOption = None,
     ratio: RatiosOption = None,
     settings: TunedOption = None,

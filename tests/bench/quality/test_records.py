@@ -30,8 +30,8 @@ def test_a_run_goes_on_where_it_was_cut_off(tmp_path):
     second = Records(path, RUN)
     assert second.rows == first.rows
     assert second.missing(UNIT, SETTINGS) == ["c"]
-    other = UNIT | {"scene": 1}
-    assert second.missing(other, SETTINGS) == ["a", "b", "c"]
+    assert second.missing(UNIT | {"scene": 1}, SETTINGS) == ["a", "b", "c"]
+    other = {"image": "x.png", "content": "1"}
     second.add({**other, "error": "broken"})
     assert second.missing(other, SETTINGS) == []
     assert len(Records(path, RUN).rows) == 3
