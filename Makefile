@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test test-versions test-lmms test-vllm check bench clean
+.PHONY: run test test-versions test-lmms test-vllm check bench gpu clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
 
+# One process per core, of one thread each.
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # With the oldest and the newest transformers that pyproject.toml allows.
 test-versions: .venv-oldest/.dev .venv-newest/.dev
@@ -30,9 +31,15 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/.run
 	$(BIN)/ipcv bench
+
+# All that only a GPU can tell, in about 7 minutes; without make: tools/gpu/run.sh OUT.
+OUT ?= runs/gpu
+gpu: .venv/.dev
+	PYTHON=$(BIN)/python tools/gpu/run.sh $(OUT)
 
 clean:
 	rm -rf .venv .venv-oldest .venv-newest .venv-lmms .venv-vllm

@@ -12,7 +12,7 @@ from ipcv.inputs.loading import load
 from ipcv.models import TINY
 
 ROOT = Path(__file__).parents[2]
-KINDS = {kind for family in FAMILIES for kind in family.encoders}
+KINDS = dict.fromkeys(kind for family in FAMILIES for kind in family.encoders)
 TUNED = [tuned for kind in KINDS for tuned in kind.tuned.values()]
 
 

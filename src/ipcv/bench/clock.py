@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,6 +19,41 @@ def milliseconds() -> float:
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return 1e3 * perf_counter()
+
+
+class Elapsed(NamedTuple):
+    """Milliseconds of a call: until its result was there, and until the host was free again."""
+
+    total: float
+    host: float
+
+
+def timed(
+    call: Callable[[], object],
+    device: torch.device,
+    seconds: Callable[[], float] = perf_counter,
+) -> Elapsed:
+    """How long a call takes. On CUDA between two events, so that nothing waits inside of it.
+
+    Args:
+        call: what to run, on an idle device.
+        device: where it runs.
+        seconds: the host's clock.
+    """
+    if device.type != "cuda":
+        start = seconds()
+        call()
+        elapsed = 1e3 * (seconds() - start)
+        return Elapsed(elapsed, elapsed)
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    start = seconds()
+    first.record()
+    call()
+    last.record()
+    host = 1e3 * (seconds() - start)
+    torch.cuda.synchronize(device)
+    return Elapsed(first.elapsed_time(last), host)
 
 
 @contextmanager

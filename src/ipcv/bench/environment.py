@@ -9,23 +9,34 @@ from typing import Any
 import torch
 from torch import nn
 
+import ipcv
+
 
 def environment(model: nn.Module) -> dict[str, Any]:
     """Machine, versions and kind of numbers, as JSON types."""
     weight = next(model.parameters())
-    is_cuda = weight.device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(weight.device) if is_cuda else _processor(),
+        "device": device_name(weight.device),
         "threads": torch.get_num_threads(),
         "dtype": str(weight.dtype).removeprefix("torch."),
         "attention": model.config._attn_implementation,  # type: ignore[union-attr]
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("ipcv", "torch", "transformers")},
+        **versions(),
     }
 
 
-def _processor() -> str:
-    """The name of the CPU, as far as the system tells."""
+def versions() -> dict[str, str]:
+    """Of Python and of what matters in it."""
+    return {
+        "python": platform.python_version(),
+        "ipcv": ipcv.__version__,  # also where it is not installed
+        **{name: version(name) for name in ("torch", "transformers")},
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The model of the GPU, or of the CPU as far as the system tells."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     try:
         with open("/proc/cpuinfo") as file:
             names = [line.partition(":")[2].strip() for line in file if "model name" in line]

@@ -54,7 +54,7 @@ def find_encoder(model: nn.Module) -> tuple[EncoderKind, nn.Module]:
         ValueError: the model type is not supported, or the encoder is no class listed for it.
     """
     family = family_of(model_type_of(model))
-    for module in model.modules():
+    for module in _running(model):
         for kind in family.encoders:
             if _is_stock(module, [kind.class_name]):
                 return kind, module
@@ -123,6 +123,20 @@ def patches_per_token(config: Any) -> int:
             f"for {', '.join(known)}"
         )
     return count(config)
+
+
+def _running(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and those inside it that run: where PEFT trains copies of one, the active copy."""
+    wrapper: Any = module
+    copies = getattr(wrapper, "modules_to_save", None)
+    if isinstance(copies, nn.ModuleDict) and hasattr(wrapper, "original_module"):
+        names = [] if wrapper.disable_adapters else wrapper.active_adapters
+        active = [copies[name] for name in names if name in copies]
+        yield from _running(active[0] if active else wrapper.original_module)
+        return
+    yield module
+    for child in module.children():
+        yield from _running(child)
 
 
 def _language_models(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

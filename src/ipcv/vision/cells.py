@@ -31,6 +31,8 @@ def distance_to_first(rows: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     states = rows.float()
     others = states.gather(-2, first[..., None].expand_as(states))
     distance = torch.linalg.vector_norm(states - others, dim=-1)
+    most = torch.finfo(distance.dtype).max  # of rows that are not finite: less than infinite
+    distance = distance.nan_to_num_(nan=most, posinf=most)
     is_first = first == torch.arange(first.shape[-1], device=first.device)
     return distance.masked_fill_(is_first, torch.inf), first
 

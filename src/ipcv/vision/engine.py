@@ -82,6 +82,10 @@ class VisionEngine(Hooked[State], ABC):
     def restore(self, call: State, index: int, states: Tensor) -> Tensor | None:
         """A block's output for all rows, in the encoder's shape; `None` if it has them."""
 
+    def check_call(self, arguments: Arguments) -> None:
+        """Raise `ValueError` or `RuntimeError` for a call of the encoder that cannot be right."""
+        self.adapter.check_call(arguments)
+
     def attends(self, index: int) -> bool:
         """Whether `attend` may have something to say in this block."""
         return True
@@ -129,7 +133,7 @@ class VisionEngine(Hooked[State], ABC):
     @contextmanager
     def _opened(self, arguments: Arguments) -> Iterator[None]:
         """The state of one forward of the encoder, while it runs."""
-        self.adapter.check_call(arguments)
+        self.check_call(arguments)
         self.calls += 1
         full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
         context = self.adapter.open(arguments, self._tiles)

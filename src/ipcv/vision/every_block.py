@@ -87,6 +87,19 @@ class EveryBlockEngine(VisionEngine[_State]):
         super().__init__(adapter, record)
         self.method = method
 
+    def check_call(self, arguments: Arguments) -> None:
+        super().check_call(arguments)
+        asked = arguments.get("output_attentions")
+        if asked is None:
+            asked = getattr(
+                getattr(self.adapter.encoder, "config", None), "output_attentions", None
+            )
+        if asked:
+            raise ValueError(
+                f"{type(self.method).__name__} has no attention maps to return, as it attends ahead "
+                "of the blocks: call without output_attentions"
+            )
+
     def begin(self, context: Any, full_outputs: set[int]) -> _State:
         return _State(context, full_outputs)
 

@@ -89,10 +89,11 @@ def best_counterparts(states: Tensor) -> tuple[Tensor, Tensor]:
     group_step = max(1, ops.NEIGHBOR_MEMORY_BUDGET // (row_bytes * row_step))
     best = candidates.new_empty(num_groups, length)
     counterpart = torch.empty_like(best, dtype=torch.int64)
-    for group in _slices(num_groups, group_step):
-        for row in _slices(length, row_step):
-            found = (candidates[group, row] @ others[group]).max(dim=-1)
-            best[group, row], counterpart[group, row] = found
+    with ops.full_precision(states.device):
+        for group in _slices(num_groups, group_step):
+            for row in _slices(length, row_step):
+                found = (candidates[group, row] @ others[group]).max(dim=-1)
+                best[group, row], counterpart[group, row] = found
     return best, counterpart
 
 

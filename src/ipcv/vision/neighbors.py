@@ -203,7 +203,8 @@ def _nearest(removed: Tensor, kept: Tensor, k: int, memory_budget: int) -> Tenso
             row = slice(start, start + row_step)
             queries = (removed[group, row].float() - center).to(dtype)
             # The squared distance less the query's own norm, which does not change the order.
-            distance = torch.baddbmm(squared_norm, queries, candidates, alpha=-2)
+            with ops.full_precision(kept.device):
+                distance = torch.baddbmm(squared_norm, queries, candidates, alpha=-2)
             result[group, row] = distance.topk(k, largest=False, sorted=False).indices
     return result
 

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 import ipcv
+from ipcv.bench.clock import Elapsed, timed
 from ipcv.bench.cost.flops import count_flops
 from ipcv.bench.cost.jobs import make_jobs
 from ipcv.bench.cost.measure import Cost, Job, measure
@@ -19,6 +20,13 @@ from tests.vision.adapters.families import FAMILIES, build
 
 METHOD = ipcv.IPCV(prune_layer=1, reduction_ratio=0.5, stabilization_layers=1)
 CPU = torch.device("cpu")
+
+
+def test_a_call_is_timed_by_the_clock_that_it_is_given():
+    now, calls = iter([1.0, 3.5]), []
+    elapsed = timed(lambda: calls.append(None), CPU, lambda: next(now))
+    assert elapsed == Elapsed(total=2500, host=2500)
+    assert len(calls) == 1
 
 
 def test_variants_take_turns_after_a_warm_up_each():

@@ -231,7 +231,7 @@ LINEAR_ATTENTION = MROPE | {
     "layer_types": ["linear_attention", "full_attention"],
 }
 HYPER_CONNECTIONS = {
-    "layer_types": ["linear_attention", "indexed_attention"],
+    "layer_types": ["linear_attention", "full_attention"],
     "hc_count": 2,
     "hc_lowrank": 8,
     "indexer_n_heads": 2,
