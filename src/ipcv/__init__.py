@@ -1,33 +1,22 @@
 """Information-preserving compression of the vision encoders of multimodal language models."""
 
-from ipcv import baselines
-from ipcv.api import CompressionHandle, compress, remove
-from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
-from ipcv.settings.presets import Preset, load, preset, save
-from ipcv.vision.ipcv import IPCV
-from ipcv.vision.method import VisionMethod
-from ipcv.vision.mixed_resolution import MixedResolution
-from ipcv.vision.progressive import Progressive
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DART",
-    "IPCV",
-    "CompressionHandle",
-    "FastV",
-    "LanguageMethod",
-    "MixedResolution",
-    "Preset",
-    "Progressive",
-    "RandomDrop",
-    "V2Drop",
-    "VisionMethod",
-    "__version__",
-    "baselines",
-    "compress",
-    "load",
-    "preset",
-    "remove",
-    "save",
-]
+TYPE_CHECKING = False  # as type checkers know it; typing itself takes longer than all else here
+
+if TYPE_CHECKING:
+    from ipcv.public import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        """A name of `ipcv.public`, imported when it is first asked for: torch takes seconds."""
+        if name == "__all__" or not name.startswith("_"):
+            public = import_module("ipcv.public")
+            if name == "__all__" or name in public.__all__:
+                return getattr(public, name)
+        raise AttributeError(f"module 'ipcv' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *import_module("ipcv.public").__all__})

@@ -2,10 +2,14 @@
 
 import csv
 import json
+import os
+import shutil
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+import ipcv
 from tests.cli.test_run import run
 from tests.vision.adapters.families import build
 
@@ -35,9 +39,8 @@ def images(tmp_path):
 
 def error_of(capsys, *arguments):
     assert run(*arguments) != 0
-    error = capsys.readouterr().err
-    assert "Traceback" not in error
-    return error.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
 def is_picture(path):
@@ -132,6 +135,53 @@ def test_eval_images(capsys, encoder, images, tmp_path):
     assert "another run (side differ)" in error_of(capsys, *other)
 
 
+def test_records_are_not_reused_for_something_else(capsys, encoder, images, tmp_path):
+    folder, settings = tmp_path / "model", tmp_path / "ipcv.json"
+    shutil.copytree(encoder, folder)
+    ipcv.save(settings, ipcv.Preset(ipcv.IPCV(1, 0.5)))
+    records = tmp_path / "records.jsonl"
+    options = ("--images", images, "--size", 32, "--method", "ipcv", "--ratio", 0.5)
+    command = ("eval", folder, *OPTIONS, *options, "--settings", settings, "--records", records)
+    assert run(*command) == 0
+    before = records.read_text()
+    capsys.readouterr()
+    assert "(config, dtype, weights differ)" in error_of(capsys, *command, "--dtype", "bfloat16")
+
+    ipcv.save(settings, ipcv.Preset(ipcv.IPCV(1, 0.75)))
+    assert "another settings by the name tuned" in error_of(capsys, *command)
+    ipcv.save(settings, ipcv.Preset(ipcv.IPCV(1, 0.5)))
+
+    picture = (images / "1.png").read_bytes()
+    Image.new("RGB", (64, 64)).save(images / "1.png")
+    assert "another image 1.png" in error_of(capsys, *command)
+    (images / "1.png").write_bytes(picture)
+
+    weights = load_file(folder / "model.safetensors")
+    changed = {name: tensor * 1.1 for name, tensor in weights.items()}
+    save_file(changed, folder / "model.safetensors", {"format": "pt"})
+    assert "(weights differ)" in error_of(capsys, *command)
+    assert records.read_text() == before
+
+
+def test_eval_of_images_that_cannot_be_shown(capsys, encoder, tmp_path):
+    folder, summary = tmp_path / "images", tmp_path / "summary.json"
+    folder.mkdir()
+    (folder / "a.png").write_text("")
+    os.mkfifo(folder / "b.png")
+    options = ("--images", folder, "--size", 32, "--method", "ipcv", "--ratio", 0.5)
+    command = ("eval", encoder, *OPTIONS, *options, "--json", summary)
+    assert "none of the images" in error_of(capsys, *command)
+    assert not summary.exists()
+    (folder / "[").mkdir()
+    Image.linear_gradient("L").convert("RGB").save(folder / "[" / "b].png")
+    assert run(*command) == 0
+    printed = capsys.readouterr().out
+    assert "worst of ipcv 0.5: [/b].png" in printed
+    assert "nan" not in printed
+    cosine = json.loads(summary.read_text(), parse_constant=pytest.fail)
+    assert cosine["variants"]["ipcv 0.5"]["cosine"][1:] == [None, None]
+
+
 def test_eval_suite(capsys, checkpoint, tmp_path):
     summary = tmp_path / "summary.json"
     options = ("--questions", 7, "--method", "ipcv", "--ratio", 0.5, "--json", summary)
@@ -143,6 +193,11 @@ def test_eval_suite(capsys, checkpoint, tmp_path):
 
 
 def test_eval_bad_input(capsys, encoder, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "is not a file" in error_of(capsys, "eval", "--records", tmp_path / "pipe")
+    assert "not a file" in error_of(capsys, "eval", "--settings", tmp_path / "pipe")
+    (tmp_path / "pipe").unlink()
+    assert "batch-size" in error_of(capsys, "eval", "--batch-size", 10**20)
     assert "is not a folder" in error_of(capsys, "eval", "--images", tmp_path / "none")
     assert "holds no image" in error_of(capsys, "eval", "--images", tmp_path)
     assert "answers no questions" in error_of(capsys, "eval", encoder)
@@ -154,6 +209,7 @@ def test_inspect(capsys, checkpoint, image, tmp_path):
     options = ("--model", checkpoint, *OPTIONS, "--ratio", 0.5, "-o", output)
     assert run("inspect", image, *options, "--patch", "1,2") == 0
     assert is_picture(output)
+    assert capsys.readouterr().err == f"wrote {output}\n"
     assert "two numbers" in error_of(capsys, "inspect", image, *options, "--patch", "a")
     assert "there is no patch" in error_of(capsys, "inspect", image, *options, "--patch", "90,1")
     assert "nothing to inspect" in error_of(capsys, "inspect", image, *options, "--method", "tome")

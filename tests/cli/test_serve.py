@@ -1,14 +1,13 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 import ipcv
+import ipcv.cli.serve as command
 from ipcv.cli import main
 from ipcv.integrations.vllm.settings import split
 
-SERVE = sys.modules["ipcv.cli.serve"]  # of that name the package has the function
 MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 
 
@@ -16,8 +15,8 @@ MODEL = "Qwen/Qwen2-VL-2B-Instruct"
 def vllm(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What vLLM, which seems to be there, is run with."""
     runs: list[list[str]] = []
-    monkeypatch.setattr(SERVE, "find_spec", lambda name: object())
-    monkeypatch.setattr(SERVE, "_run", runs.append)
+    monkeypatch.setattr(command, "find_spec", lambda name: object())
+    monkeypatch.setattr(command, "_run", runs.append)
     monkeypatch.delenv("VLLM_PLUGINS", raising=False)
     return runs
 
@@ -82,7 +81,7 @@ def test_plugins_that_leave_ipcv_out(
 def test_without_vllm(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, vllm: list[list[str]]
 ) -> None:
-    monkeypatch.setattr(SERVE, "find_spec", lambda name: None)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert serve(MODEL) == 1
     assert capsys.readouterr().err == "ipcv: ipcv serve needs vLLM: pip install 'ipcv[vllm]'\n"
     assert not vllm

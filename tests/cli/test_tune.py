@@ -109,6 +109,20 @@ def test_bad_input(capsys, encoder, images, tmp_path):
     assert not output.exists()
 
 
+@pytest.mark.usefixtures("time_by_flops")
+def test_images_that_tell_nothing(capsys, encoder, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    command = ("tune", encoder, *OPTIONS, "--size", 32, "-o", tmp_path / "a.json")
+    command += ("--images", folder)
+    for i in range(8):
+        (folder / f"{i}.png").write_text("")
+    assert "no image can be shown" in error_of(capsys, *command)
+    for i in range(8):
+        Image.new("RGB", (1, 1)).save(folder / f"{i}.png")
+    assert run(*command, "--speedup", 1.1) == 0
+
+
 @pytest.fixture
 def settings(tmp_path):
     path = tmp_path / "ipcv.json"

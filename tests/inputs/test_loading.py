@@ -1,10 +1,12 @@
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import Dinov2Config
 
 from ipcv.inputs.loading import load
@@ -90,3 +92,134 @@ def test_code_beside_a_known_type_does_not_run(copy: Path) -> None:
 def test_unknown_dtype_and_device(checkpoint: Path, options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"int8|abacus"):
         load(checkpoint, **options)
+
+
+def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+NORM = "visual.merger.ln_q.weight"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda w: w.pop(NORM), r"without .*ln_q\.weight"),
+        (lambda w: w.clear(), r"without .* and \d+ more"),
+        (lambda w: w.update({NORM: torch.ones(3)}), r"wrong shapes .*ln_q\.weight \(\[3\] for \["),
+        (lambda w: w.update(extra=torch.ones(3)), "with unknown extra"),
+    ],
+)
+def test_every_tensor_counts(
+    copy: Path, edit: Callable[[dict[str, torch.Tensor]], object], message: str
+) -> None:
+    edit_weights(copy, edit)
+    with pytest.raises(ValueError, match=message):
+        load(copy, device="cpu")
+
+
+def shard(folder: Path, name: str, path: Path | None = None) -> None:
+    """Weights at a path, or in the folder, which an index names so."""
+    weights = folder / "model.safetensors"
+    names = dict.fromkeys(load_file(weights), name)
+    weights.rename(path or folder / name)
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": names})
+    )
+
+
+def test_shards(copy: Path) -> None:
+    shard(copy, "model-00001-of-00001.safetensors")
+    load(copy, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../copy.safetensors", "not in the folder"),
+        ("ABSOLUTE/copy.safetensors", "not in the folder"),
+        ("weights.bin", "no safetensors"),
+        ("/dev/zero", "not in the folder"),
+        ("", "not in the folder"),
+    ],
+)
+def test_an_index_that_names_something_else(copy: Path, name: str, message: str) -> None:
+    name = name.replace("ABSOLUTE", str(copy.parent))
+    shard(copy, name, copy.parent / "copy.safetensors")
+    with pytest.raises(ValueError, match=message):
+        load(copy, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": []}}']
+)
+def test_an_index_that_is_none(copy: Path, content: str) -> None:
+    shard(copy, "a.safetensors")
+    (copy / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ValueError, match=r"is no JSON|holds no object|maps no tensors"):
+        load(copy, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("target", ["FIFO", "/dev/zero", "OUTSIDE", "nowhere"])
+def test_files_that_are_none(copy: Path, name: str, target: str) -> None:
+    path, outside = copy / name, copy.parent / name
+    path.rename(outside)
+    if target == "FIFO":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target.replace("OUTSIDE", str(outside)))
+    with pytest.raises(ValueError, match=r"not a file|link out|cannot be read"):
+        load(copy, device="cpu")
+
+
+def test_links_as_the_hub_makes_them(checkpoint: Path, tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "model" / "blobs", tmp_path / "model" / "snapshots" / "abc"
+    shutil.copytree(checkpoint, blobs)
+    snapshot.mkdir(parents=True)
+    for path in blobs.iterdir():
+        (snapshot / path.name).symlink_to(Path("../../blobs") / path.name)
+    load(snapshot, device="cpu")
+
+
+def test_an_adapter_of_another_checkpoint(copy: Path) -> None:
+    (copy / "adapter_config.json").write_text('{"base_model_name_or_path": "/elsewhere"}')
+    with pytest.raises(ValueError, match="PEFT adapter"):
+        load(copy, device="cpu")
+
+
+def test_weights_of_another_name(copy: Path) -> None:
+    edit_config(copy, transformers_weights="adapter_model.bin")
+    with pytest.raises(ValueError, match="transformers_weights"):
+        load(copy, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"text_config": 3}, {"text_config": {"num_attention_heads": 0}}, {"model_type": ["a"]}],
+)
+def test_config_values_that_are_wrong(copy: Path, changes: dict[str, object]) -> None:
+    edit_config(copy, **changes)
+    with pytest.raises(ValueError, match="cannot load"):
+        load(copy, device="cpu")
+
+
+def cached(checkpoint: Path, cache: Path) -> None:
+    """The checkpoint as the hub's `some/model`."""
+    repository = cache / "models--some--model"
+    shutil.copytree(checkpoint, repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+
+
+def test_from_the_hub(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    cached(checkpoint, tmp_path)
+    load("some/model", device="cpu")
+    folder = tmp_path / "models--some--model" / "snapshots" / "abc"
+    shard(folder, "weights.bin")
+    with pytest.raises(ValueError, match="no safetensors"):
+        load("some/model", device="cpu")

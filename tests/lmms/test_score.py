@@ -118,7 +118,7 @@ def test_wrong_arguments_end_in_one_line(task_folder: Path) -> None:
 
 
 def test_wrong_arguments_of_the_front(task_folder: Path) -> None:
-    with pytest.raises(RuntimeError, match="beyond the encoder's 8 blocks"):
+    with pytest.raises(ValueError, match="beyond the encoder's 8 blocks"):
         run(["ipcv_scenes"], str(TINY), {"prune_layer": 30}, include=task_folder)
     with pytest.raises(ValueError, match="Tasks not found: ipcv_scene"):
         run(["ipcv_scene"], str(TINY), {}, include=task_folder)

@@ -56,7 +56,7 @@ def test_what_was_removed_is_named_with_its_successor(name, key, tmp_path, monke
     ("content", "message"),
     [
         ("{", "are no JSON"),
-        (b"\xff\xfe\x00", "are no JSON"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
         ("[]", 'with "vision" is needed'),
         ('{"language": null}', 'with "vision" is needed'),
         ('{"vision": {}}', "unknown method None: use one of ipcv, "),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from ipcv.bench.quality.suite import ANSWER_TOKENS
+from ipcv.bench.replies import CONNECT_SECONDS, SILENT_SECONDS, pieces, told, whole
 from ipcv.bench.scenes import HELD_OUT, draw_scene
 
 if TYPE_CHECKING:
@@ -181,13 +182,15 @@ def compare_servers(
         raise ImportError("asking servers needs the openai client: pip install openai") from None
 
     clients = [
-        openai.AsyncOpenAI(base_url=address, api_key="none", max_retries=0)
+        openai.AsyncOpenAI(
+            base_url=address,
+            api_key="none",
+            max_retries=0,
+            timeout=openai.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
+        )
         for address in (url, url_baseline)
     ]
-    try:
-        return asyncio.run(_compare(clients, prompts, concurrency, max_tokens, on_step))
-    except openai.APIError as error:
-        raise ValueError(f"no answer from {error.request.url}: {error}") from None
+    return asyncio.run(_compare(clients, prompts, concurrency, max_tokens, on_step))
 
 
 async def _compare(
@@ -215,8 +218,8 @@ async def _compare(
 
 async def _model(client: Any) -> str:
     """What the server serves, by its name."""
-    models = await client.models.list()
-    return str(models.data[0].id)
+    async with told(client), client.models.with_streaming_response.list() as response:
+        return str((await whole(response))["data"][0]["id"])
 
 
 async def _ask_all(
@@ -232,7 +235,7 @@ async def _ask(client: Any, model: str, prompt: Request, max_tokens: int) -> Rep
     images = [{"type": "image_url", "image_url": {"url": url}} for url in prompt.images]
     content = [*images, {"type": "text", "text": prompt.question}]
     start = perf_counter()
-    stream = await client.chat.completions.create(
+    asking = client.chat.completions.with_streaming_response.create(
         model=model,
         messages=[{"role": "user", "content": content}],
         max_tokens=max_tokens,
@@ -240,9 +243,8 @@ async def _ask(client: Any, model: str, prompt: Request, max_tokens: int) -> Rep
         stream=True,
     )
     text, first = "", None
-    async for chunk in stream:
-        piece = chunk.choices[0].delta.content if chunk.choices else None
-        if piece:
+    async with told(client), asking as response:
+        async for piece in pieces(response):
             first = first or perf_counter() - start
             text += piece
     total = perf_counter() - start

@@ -1,55 +1,52 @@
-"""The `ipcv` command: one file per verb."""
+"""The `ipcv` command."""
 
 from __future__ import annotations
 
+import os
 import sys
 
-import typer
-from typer.exceptions import TyperException
+from ipcv import TYPE_CHECKING
+from ipcv.cli.interrupts import Interrupts
 
-from ipcv.cli.bench import bench
-from ipcv.cli.eval import evaluate
-from ipcv.cli.inspect import inspect
-from ipcv.cli.models import models
-from ipcv.cli.run import run
-from ipcv.cli.serve import serve
-from ipcv.cli.tune import tune
-from ipcv.cli.version import version
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Compress the vision encoders of multimodal language models, without retraining.",
-)
-app.command()(run)
-app.command()(bench)
-app.command("eval")(evaluate)
-app.command()(tune)
-app.command()(inspect)
-app.command()(serve)
-app.command()(models)
-app.command()(version)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. What a user can mend is one line on stderr and a non-zero exit status.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and exit.
+
+    Statuses: 0; 1 or 2 and one line on stderr for what a user can mend; 130 and one line after
+    Ctrl-C; 70 for a fault of ours, and a line that says where its log is.
 
     Args:
-        arguments: those of the process by default.
+        arguments: those of the process by default; stderr and Ctrl-C stay the command's, then.
     """
-    try:
-        status = app(arguments, standalone_mode=False)
-    except TyperException as error:
-        status = _fail(error.format_message(), error.exit_code)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        status = _fail(str(error), 1)
-    except typer.Abort:
-        status = 130
+    whole_process = arguments is None
+    with Interrupts(keep=whole_process) as interrupts:
+        from ipcv.cli import terminal
+
+        with terminal.owned(keep=whole_process):
+            status = _status(arguments, interrupts)
+            interrupts.can_unwind = False
     sys.exit(status)
 
 
-def _fail(message: str, status: int) -> int:
-    if message:  # without a command, the help is all
-        print("ipcv:", " ".join(message.split()), file=sys.stderr)
-    return status
+def _status(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
+    try:
+        from ipcv.cli.app import execute
+
+        interrupts.can_unwind = True
+        status = execute(arguments)
+    except KeyboardInterrupt:
+        interrupts.pressed = True
+    except BrokenPipeError:  # who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if not interrupts.pressed:  # else whatever came of it
+            from ipcv.cli.faults import explain
+            from ipcv.cli.terminal import say
+
+            message, status = explain(error)
+            say(f"ipcv: {message}")
+    return interrupts.tell() if interrupts.pressed else status

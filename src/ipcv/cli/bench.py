@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 from typer import Option
 
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
+from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
 from ipcv.core.output import check_writable, write_csv, write_json
 
@@ -119,8 +118,8 @@ def _measure(
     from ipcv.bench.cost.measure import measure
     from ipcv.bench.cost.table import rows, tables
 
-    measured, console = list[dict[str, Any]](), Console()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    measured, console = list[dict[str, Any]](), terminal.console()
+    with terminal.progress() as progress:
         steps = len(workloads) * len(variants) * (repetitions + 1)
         task = progress.add_task("measuring", total=steps)
         for workload in workloads:
@@ -144,7 +143,7 @@ def _compare_servers(
     from ipcv.bench.servers import compare_servers, suite_prompts
 
     asked = suite_prompts(prompts + concurrency)  # the first ones warm up
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with terminal.progress() as progress:
         task = progress.add_task("asking", total=len(asked))
         comparison = compare_servers(
             url,
@@ -153,6 +152,6 @@ def _compare_servers(
             concurrency=concurrency,
             on_step=lambda: progress.advance(task),
         )
-    Console().print(comparison.to_table())
+    terminal.console().print(comparison.to_table())
     if json is not None:
         write_json(json, comparison.to_dict())

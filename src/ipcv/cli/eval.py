@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 from typer import Option
 
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
+from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
 from ipcv.core.output import check_writable, write_json
 
@@ -30,7 +29,7 @@ def evaluate(
     questions: Annotated[
         int | None, Option(min=1, help="Of the suite, or per task.", show_default="300, or all")
     ] = None,
-    batch_size: Annotated[int, Option(min=1, help="With --tasks.")] = 1,
+    batch_size: Annotated[int, Option(min=1, max=4096, help="With --tasks.")] = 1,
     method: MethodsOption = None,
     ratio: RatiosOption = None,
     settings: TunedOption = None,
@@ -75,11 +74,11 @@ def evaluate(
         options = {"dtype": dtype, "device": device}
         _run_tasks(tasks.split(","), name, variants, options, batch_size, questions, include, json)
         return
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with terminal.progress() as progress:
         bar = progress.add_task("evaluating", total=task.steps)
         advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
         report = task.run(name, loaded, processor, variants, records, advance)
-    console = Console()
+    console = terminal.console()
     for part in report.tables():
         console.print(part)
     content: dict[str, Any] = {"environment": environment(loaded), **report.to_dict()}
@@ -105,6 +104,7 @@ def _run_tasks(
     from ipcv.integrations.lmms_eval.arguments import arguments_of
     from ipcv.integrations.lmms_eval.front import metrics_table, run
 
+    terminal.give_back()
     given = {name: value for name, value in options.items() if value is not None}
     settings = {name: arguments_of(variant) | given for name, variant in variants.items()}
     results = {
@@ -112,6 +112,6 @@ def _run_tasks(
         for name, own in settings.items()
     }
     if all(results.values()):  # in the first of several processes
-        Console().print(metrics_table(results))
+        terminal.console().print(metrics_table(results))
         if json is not None:
             write_json(json, results)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from typer import Option
 
 from ipcv.bench.variants import ABLATIONS, check_methods, check_ratios
+from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, RatiosOption
 from ipcv.core.output import check_writable
 from ipcv.inputs.media import load_image
@@ -57,7 +57,7 @@ def inspect(
     found = inspect_image(loaded, observe, picture, settings, place)
     shown = picture if processor is not None else crop(loaded, picture, size)
     save(draw(shown, found, place), output)
-    Console(stderr=True).print(f"wrote {output}")
+    terminal.say(f"wrote {output}")
 
 
 def _place(text: str | None) -> tuple[int, int] | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ipcv.cli import families_table as table
+from ipcv.cli import terminal
 
 
 def models(
@@ -28,4 +28,4 @@ def models(
         printed.add_column(column, overflow="fold")
     for row in table.rows():
         printed.add_row(*row)
-    Console().print(printed)
+    terminal.console().print(printed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from ipcv.bench.cost.measure import Cost
@@ -51,8 +50,8 @@ class RunReport:
         report = self.to_dict()
         sides = (self.settings.vision, self.settings.language)
         table = Table(
-            title=escape(self.question),
-            caption="\n".join(escape(str(side)) for side in sides if side),
+            title=self.question,
+            caption="\n".join(str(side) for side in sides if side),
         )
         table.add_column("")
         for name in self.runs:
@@ -72,7 +71,7 @@ class RunReport:
             del rows["ms per new token"]
         for label, template in rows.items():
             values = (template.format(**report[name]) for name in self.runs)
-            table.add_row(label, *map(escape, values))
+            table.add_row(label, *values)
         if "encoder_speedup" in report:
             table.add_section()
             table.add_row("encoder speed-up", "1.00x", f"{report['encoder_speedup']:.2f}x")

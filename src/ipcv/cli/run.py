@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 from typer import Option
 
+from ipcv.cli import terminal
 from ipcv.cli.options import (
     DeviceOption,
     DtypeOption,
@@ -90,10 +89,10 @@ def run(
         compressed = Variant()
     elif not compare:
         del variants["uncompressed"]
-    prompt = build_inputs(loaded, processor, media, question)
+    prompt = build_inputs(loaded, processor, media, question, max_new_tokens)
     if save_overlay is not None:
         check_inputs(prompt)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with terminal.progress() as progress:
         task = progress.add_task("running", total=len(variants) * (REPETITIONS + 2))
         runs = {}
         for key, variant in variants.items():
@@ -106,6 +105,6 @@ def run(
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        Console().print(report.to_table())
+        terminal.console().print(report.to_table())
     if save_overlay is not None:
         draw_overlay(media, prompt, runs["compressed"].calls).save(save_overlay)

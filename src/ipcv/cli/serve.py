@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from ipcv.cli import terminal
 from ipcv.cli.options import FileOption, MethodOption, RatioOption, SetOption, vision_settings
 from ipcv.integrations.vllm.settings import KEY, split
 
@@ -60,6 +61,7 @@ def serve(
 
 def _run(arguments: list[str]) -> None:
     """Run the `vllm` command in this process."""
+    terminal.give_back()
     with TemporaryDirectory(prefix="ipcv-metrics-") as folder:
         # Read when prometheus_client is first imported: workers' counters, too, are in /metrics.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
@@ -71,3 +73,5 @@ def _run(arguments: list[str]) -> None:
             main()
         except ValidationError as error:
             raise ValueError("; ".join(one["msg"] for one in error.errors())) from None
+        except RuntimeError as error:
+            raise ValueError(f"vLLM: {error}") from None

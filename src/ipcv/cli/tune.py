@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 from typer import Option
 
+from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, DtypeOption
 from ipcv.core.output import check_writable
+from ipcv.core.reading import read_text
 
 
 def tune(
@@ -64,26 +64,22 @@ def tune(
     task = Tuning(images, goal, _lines(prompts), trials, size, seed)
     name = model or str(TINY)
     loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=True)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with terminal.progress() as progress:
         bar = progress.add_task("tuning", total=task.steps)
         advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
         outcome = task.run(name, loaded, processor, records, advance)
-    Console().print(*outcome.tables(), sep="\n")
+    terminal.console().print(*outcome.tables(), sep="\n")
     outcome.settings.save(output, outcome.to_dict())
     if plot is not None:
         from ipcv.bench.quality.plot import plot_quality
 
         plot_quality(plot, outcome.report.points, outcome.report.label)
-    Console(stderr=True).print(f"wrote {output}")
+    terminal.say(f"wrote {output}")
 
 
 def _lines(path: Path | None) -> list[str]:
     if path is None:
         return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"prompts {path} cannot be read: {error}") from None
-    if not (prompts := [line for line in lines if line.strip()]):
+    if not (prompts := [line for line in read_text(path).splitlines() if line.strip()]):
         raise ValueError(f"{path} holds no prompt")
     return prompts

@@ -38,7 +38,7 @@ def require_instance(name: str, value: object, kind: type, examples: str) -> Non
 
 def require_name(name: str, value: object, known: Collection[str]) -> None:
     """Raise `ValueError`, listing what is known, unless `value` is one of these."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 

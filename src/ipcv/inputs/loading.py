@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -22,6 +22,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
 from ipcv.families import family_of
+from ipcv.inputs.checkpoint import check_files
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -45,7 +46,7 @@ def load(
 
     Raises:
         ValueError: not found, of an unsupported type, wants remote code, ships no (whole)
-            safetensors, or an unknown dtype or device.
+            safetensors, lacks a tensor or has one too many, or an unknown dtype or device.
     """
     target = torch_device(device)
     weights = torch_dtype(dtype, target)
@@ -55,6 +56,7 @@ def load(
             f"model {source} is neither a folder nor a hub id such as Qwen/Qwen2-VL-2B"
         )
     try:
+        check_files(source, trust_remote_code)
         config = AutoConfig.from_pretrained(source, **options)
         family_of(config.model_type)
         if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
@@ -64,12 +66,51 @@ def load(
             processor, loader = None, AutoModel
         else:
             raise ValueError(f"a {config.model_type} answers no questions: it is an encoder alone")
-        model = loader.from_pretrained(
-            source, config=config, dtype=weights or "auto", use_safetensors=True, **options
+        model, found = loader.from_pretrained(
+            source,
+            config=config,
+            dtype=weights or "auto",
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # told below, by name
+            output_loading_info=True,
+            **options,
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"cannot load {source}: {_one_line(error)}") from None
+        require_all_tensors(found)
+    except MemoryError:
+        raise
+    except Exception as error:  # of what a checkpoint says, transformers raises anything
+        raise ValueError(f"cannot load {source}: {_one_line(error)}") from error
     return model.to(target).eval(), processor
+
+
+def require_all_tensors(found: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless the checkpoint held exactly the tensors of the model.
+
+    Args:
+        found: what `transformers` says of the loading.
+    """
+    problems = [
+        f"{what} {_some(names)}"
+        for what, names in (
+            ("without", sorted(found["missing_keys"])),
+            ("with unknown", sorted(found["unexpected_keys"])),
+            ("with wrong shapes", [_shapes(*each) for each in sorted(found["mismatched_keys"])]),
+        )
+        if names
+    ]
+    if problems:
+        raise ValueError(f"its weights come {', and '.join(problems)}")
+    if found.get("error_msgs"):
+        raise ValueError(_some(list(map(str, found["error_msgs"]))))
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _shapes(name: str, found: Sequence[int], wanted: Sequence[int]) -> str:
+    return f"{name} ({list(found)} for {list(wanted)})"
 
 
 def load_processor(source: str, model_type: str, **options: Any) -> Any:
@@ -121,4 +162,6 @@ def torch_device(name: str | None) -> torch.device:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    is_told = isinstance(error, OSError | ValueError | ImportError) and text
+    return text if is_told else f"{type(error).__name__}: {text}"

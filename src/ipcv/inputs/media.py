@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-MAX_PIXELS = 100_000_000
-"""Images that claim more pixels are refused before they are decoded."""
+from ipcv.inputs.decoding import decode, evenly_spaced
+from ipcv.inputs.modes import to_rgb
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_MEMORY = 300_000_000
+"""Bytes that decoding an image may take: larger ones are refused before they are decoded."""
+
+BYTES_PER_PIXEL = {"JPEG2000": 24, "WEBP": 20, "AVIF": 12}
+"""What decoders take at their height, measured; `DECODED_BYTES` where not told."""
+
+DECODED_BYTES = 8
+"""Pillow's four a pixel, and those of a turned or converted copy."""
+
+PROGRESSIVE_BYTES = 6
+"""What a progressive JPEG takes besides, a pixel of its whole size."""
+
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+
+HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1")
+"""What stands behind "ftyp" in the first bytes of such a file."""
 
 
 class Video(NamedTuple):
@@ -46,75 +65,106 @@ def is_video(path: Path) -> bool:
 
 
 def load_image(path: Path) -> Image.Image:
-    """The image as RGB, turned as its EXIF orientation says.
+    """The image as RGB, turned as its EXIF orientation says, on white where it is transparent.
+
+    A JPEG too large for `IMAGE_MEMORY` is decoded at a half, a quarter or an eighth of its size.
 
     Raises:
-        ValueError: missing, unreadable, truncated, not an image, or beyond `MAX_PIXELS`.
+        ValueError: missing, unreadable, truncated, not an image, too large to decode within
+            `IMAGE_MEMORY`, or of values that do not say what is white.
     """
     _require_file(path, "image")
+    _register_heif()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                _require_size(path, *image.size)
-                return ImageOps.exif_transpose(image).convert("RGB")
-    except Image.DecompressionBombError:
-        raise ValueError(f"image {path} claims more than {MAX_PIXELS:,} pixels: refused") from None
+                _fit(image)
+                ImageOps.exif_transpose(image, in_place=True)
+                return to_rgb(image)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"image {path} is refused: {error}") from None
     except UnidentifiedImageError:
-        raise ValueError(f"{path} is not an image that Pillow can read") from None
-    except (OSError, SyntaxError, EOFError, RuntimeError) as error:
-        raise ValueError(f"image {path} cannot be read: {error}") from None
+        raise ValueError(f"{path} is not an image that Pillow can read{_hint(path)}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders and plugins raise anything
+        raise ValueError(f"image {path} cannot be read: {_one_line(error)}") from None
 
 
 def load_video(path: Path, num_frames: int = 8) -> Video:
-    """`num_frames` RGB frames, evenly spaced over the video, decoded by PyAV.
+    """`num_frames` RGB frames, evenly spaced over the video and upright, decoded by PyAV.
 
     A shorter video gives all its frames. A folder is a video too: its images, by name.
 
     Raises:
-        ValueError: missing, unreadable, or without a frame.
+        ValueError: missing, unreadable, cut off, too large, or without a frame.
         ImportError: PyAV is not installed.
     """
     if path.is_dir():
         return _load_frames(path, num_frames)
-    try:
-        import av
-    except ImportError:
-        raise ImportError("video needs PyAV: pip install av") from None
     _require_file(path, "video")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ValueError(f"video {path} holds no frame")
-            stream = container.streams.video[0]
-            _require_size(path, stream.width, stream.height)
-            total = stream.frames or sum(1 for _ in container.decode(stream))
-            wanted = _evenly_spaced(num_frames, total)
-            container.seek(0)
-            frames = {
-                index: frame.to_image()
-                for index, frame in enumerate(container.decode(stream))
-                if index in wanted
-            }
-            fps = float(stream.average_rate) if stream.average_rate else None
-    except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"video {path} cannot be read: {error}") from None
-    if not frames:
-        raise ValueError(f"video {path} holds no frame")
+    frames, total, fps = decode(path, num_frames)
     return Video(list(frames.values()), list(frames), total, fps)
 
 
 def _load_frames(folder: Path, num_frames: int) -> Video:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(
+        (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_by_number
+    )
     if not files:
         raise ValueError(f"video {folder} holds no frame")
-    indices = sorted(_evenly_spaced(num_frames, len(files)))
+    indices = evenly_spaced(num_frames, len(files))
     return Video([load_image(files[index]) for index in indices], indices, len(files), None)
 
 
-def _evenly_spaced(count: int, total: int) -> set[int]:
-    """The middles of `count` equal parts of `total` frames; all frames where these are fewer."""
-    return {(2 * i + 1) * total // (2 * count) for i in range(count)}
+def _by_number(path: Path) -> list[tuple[str, int]]:
+    """Sorts frame2 before frame10."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)([0-9]*)", path.name)]
+
+
+def _fit(image: Image.Image) -> None:
+    """Let a JPEG decode at a size that is not too large. Raises `ValueError` for other images."""
+    width, height = image.size
+    for shrink in (1, 2, 4, 8) if image.format == "JPEG" else (1,):
+        if _memory(image, width // shrink * (height // shrink)) <= IMAGE_MEMORY:
+            if shrink > 1:
+                image.draft(None, (width // shrink, height // shrink))
+            return
+    raise ValueError(f"{width:,} x {height:,} pixels are too many to decode")
+
+
+def _memory(image: Image.Image, decoded: int) -> int:
+    """Bytes that decoding takes, to so many pixels."""
+    coefficients = PROGRESSIVE_BYTES if image.info.get("progressive") else 0
+    cost = BYTES_PER_PIXEL.get(image.format or "", DECODED_BYTES)
+    return decoded * cost + math.prod(image.size) * coefficients
+
+
+def _register_heif() -> bool:
+    """Let Pillow know HEIF. Whether the plugin is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _hint(path: Path) -> str:
+    """What would read the file, where a plugin does."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    brand = start[8:] if start[4:8] == b"ftyp" else b""
+    if brand in HEIF_BRANDS and not _register_heif():
+        return ": HEIC needs pip install pillow-heif"
+    if brand == b"avif" and not features.check("avif"):
+        return ": AVIF needs pip install 'pillow>=11.3'"
+    return ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _require_file(path: Path, kind: str) -> None:
@@ -122,10 +172,3 @@ def _require_file(path: Path, kind: str) -> None:
         raise ValueError(f"{kind} {path} does not exist")
     if not path.is_file():
         raise ValueError(f"{path} is not a file")
-
-
-def _require_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{path} claims {width:,} x {height:,} pixels, more than {MAX_PIXELS:,}: refused"
-        )

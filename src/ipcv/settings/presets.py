@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 from torch import nn
 
 from ipcv.core.output import check_writable, write_json
+from ipcv.core.reading import read_text
 from ipcv.families import (
     EncoderKind,
     Size,
@@ -45,11 +46,10 @@ class Preset(NamedTuple):
         Raises:
             ValueError: no such file, no JSON, an unknown method or setting, or one out of range.
         """
+        text = read_text(Path(path))
         try:
-            return cls._parse(json.loads(Path(path).read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ValueError(f"settings {path} cannot be read: {error.strerror}") from None
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            return cls._parse(json.loads(text))
+        except (json.JSONDecodeError, RecursionError):
             raise ValueError(f"settings {path} are no JSON") from None
         except ValueError as error:
             raise ValueError(f"settings {path}: {error}") from None

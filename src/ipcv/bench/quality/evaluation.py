@@ -15,6 +15,7 @@ from torch import nn
 
 from ipcv.bench.quality.estimates import Quality, compare_at, qualities
 from ipcv.bench.quality.fidelity import Observe, evaluate_images, find_images
+from ipcv.bench.quality.identity import model_identity
 from ipcv.bench.quality.intervals import Estimate
 from ipcv.bench.quality.observe import PROMPT, observer
 from ipcv.bench.quality.records import Records, Row
@@ -128,7 +129,8 @@ class Suite(Evaluation):
         records: Path | None,
         on_step: Callable[[], None],
     ) -> Report:
-        kept = Records(records, {"task": "suite", "model": name, "questions": self.questions})
+        run = {"task": "suite", "model": name, "questions": self.questions}
+        kept = Records(records, run | (model_identity(model, processor) if records else {}))
         scenes = list(held_out_scenes(self.questions))
         evaluate_scenes(model, processor, scenes, variants, kept, on_step)
 
@@ -173,10 +175,18 @@ class Fidelity(Evaluation):
     ) -> Report:
         run = {"task": "fidelity", "model": name, "images": str(self.images), "side": self.side}
         run |= {"prompt": self.prompt, "new_tokens": self.new_tokens}
-        kept = Records(records, run)
+        kept = Records(records, run | (model_identity(model, processor) if records else {}))
         observe = observer(model, processor, self.prompt, self.new_tokens, self.side)
         evaluate_images(self.images, variants, observe, kept, on_step)
+        _require_some(self.images, kept.rows)
         return fidelity_report(self.images, kept.rows, variants, observe, on_step)
+
+
+def _require_some(folder: Path, rows: Sequence[Row]) -> None:
+    """Raise `ValueError` where no image could be shown, with what was wrong with the first."""
+    errors = [row["error"] for row in rows if "error" in row]
+    if len(errors) == len(rows):
+        raise ValueError(f"none of the images of {folder} can be shown: {errors[0]}")
 
 
 SCORES = {

@@ -13,7 +13,8 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ipcv.bench.quality.records import Records
+from ipcv.bench.quality.identity import file_identity, variant_identity
+from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.variants import UNCOMPRESSED, Variant
 from ipcv.inputs.media import IMAGE_SUFFIXES, load_image
 
@@ -60,8 +61,9 @@ def evaluate_images(
 ) -> None:
     """Add a row per image and variant to the records, for those that they lack.
 
-    A row has the path of the `image` in the folder, the `variant` and what `compare` says. An image
-    that cannot be read gets one row with its `error` and none per variant.
+    A row has the path of the `image` in the folder, the `variant`, the identities of `content` and
+    `settings`, and what `compare` says. An image that cannot be read gets one row with its `error`
+    and none per variant.
 
     Args:
         folder: of images; those in a folder inside it are of that kind.
@@ -70,20 +72,28 @@ def evaluate_images(
         records: where rows go.
         on_step: called after each image.
         images: those in the folder to show; all by default.
+
+    Raises:
+        ValueError: the records hold results of other images or settings by these names.
     """
-    broken = {row["image"] for row in records.rows if "error" in row}
-    for path in find_images(folder) if images is None else images:
-        name = path.relative_to(folder).as_posix()
-        missing = records.missing("image", name, variants)
-        if missing and name not in broken:
-            _evaluate_image(path, name, missing, variants, observe, records)
+    settings = {name: variant_identity(variant) for name, variant in variants.items()}
+    paths = find_images(folder) if images is None else images
+    units = [
+        {"image": path.relative_to(folder).as_posix(), "content": file_identity(path)}
+        for path in paths
+    ]
+    missing = [records.missing(unit, settings) for unit in units]
+    for path, unit, names in zip(paths, units, missing, strict=True):
+        if names:
+            lacking = {name: settings[name] for name in names}
+            _evaluate_image(path, unit, lacking, variants, observe, records)
         on_step()
 
 
 def _evaluate_image(
     path: Path,
-    name: str,
-    missing: Sequence[str],
+    unit: Row,
+    missing: Mapping[str, str],
     variants: Mapping[str, Variant],
     observe: Observe,
     records: Records,
@@ -92,11 +102,12 @@ def _evaluate_image(
         image = load_image(path)
         reference = observe(image, variants[UNCOMPRESSED])
     except ValueError as error:
-        records.add({"image": name, "error": " ".join(str(error).split())})
+        records.add({**unit, "error": " ".join(str(error).split())})
         return
-    for variant in missing:
+    for variant, settings in missing.items():
         seen = reference if variant == UNCOMPRESSED else observe(image, variants[variant])
-        records.add({"image": name, "variant": variant, **compare(seen, reference)})
+        row = {**unit, "variant": variant, "settings": settings}
+        records.add(row | compare(seen, reference))
 
 
 def compare(seen: Observation, reference: Observation) -> dict[str, Any]:

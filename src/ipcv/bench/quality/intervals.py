@@ -12,14 +12,15 @@ RESAMPLES = 2000
 
 
 class Estimate(NamedTuple):
-    """A mean and its 95 % confidence interval."""
+    """A mean and its 95 % confidence interval, which is NaN where a single unit tells none."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ±{(self.high - self.low) / 2:.3f}"
+        half = (self.high - self.low) / 2
+        return f"{self.mean:.3f}" + ("" if math.isnan(half) else f" ±{half:.3f}")
 
 
 def proportion(right: int, asked: int) -> Estimate:

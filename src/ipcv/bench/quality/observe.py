@@ -50,7 +50,7 @@ def _answer(
 ) -> Observation:
     if variant.downsample is not None:
         image = variant.downsample(image)
-    inputs = build_inputs(model, processor, [Media((image,))], prompt)
+    inputs = build_inputs(model, processor, [Media((image,))], prompt, new_tokens)
     run = answer(model, processor, inputs, variant, new_tokens)
     grid = None
     if "image_grid_thw" in inputs:

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from ipcv.core.output import to_json, whole_file
+from ipcv.core.reading import read_text
 
 Row = dict[str, Any]
+
+NUMBER = (float, int, type(None))
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    "scene": int,
+    **dict.fromkeys(("image", "content", "variant", "settings", "error"), str),
+    **dict.fromkeys(("candidate", "round"), str),
+    **dict.fromkeys(("cosine", "relative_error", "kl", "agreement", "budget", "ratio"), NUMBER),
+    **dict.fromkeys(("same_token", "same_answer"), bool),
+    **dict.fromkeys(("kinds", "right", "answers"), list),
+}
+"""What a row may hold."""
+
+KINDS = (
+    {"scene", "variant"},
+    {"image", "variant"},
+    {"image", "error"},
+    {"candidate", "round", "budget", "ratio"},
+)
+"""What a row holds at least, one of these."""
 
 
 class Records:
@@ -30,18 +52,18 @@ class Records:
             return
         if path.exists() and path.stat().st_size:
             self.rows = self._read(path, run)
-            lines = [run, *self.rows]
-            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        else:
-            path.write_text(json.dumps(run) + "\n")
+        with whole_file(path) as part:
+            part.write_text("".join(to_json(line) + "\n" for line in [run, *self.rows]))
 
     @staticmethod
     def _read(path: Path, run: Row) -> list[Row]:
-        lines = path.read_text().split("\n")
+        lines = read_text(path).split("\n")
         try:
-            found, *rows = [json.loads(line) for line in lines[:-1]]
-        except ValueError:
+            found, *rows = [json.loads(line, parse_constant=_refuse) for line in lines[:-1]]
+        except (ValueError, RecursionError):
             raise ValueError(f"{path} holds no records of a run: choose another file") from None
+        if not isinstance(found, dict) or not _are_rows(rows):
+            raise ValueError(f"{path} holds no records of a run: choose another file")
         if found != run:
             differing = sorted(k for k in {*found, *run} if found.get(k) != run.get(k))
             raise ValueError(
@@ -52,12 +74,61 @@ class Records:
 
     def add(self, row: Row) -> None:
         """Keep a row. Raises `OSError` where the disk is full; all rows before it are safe."""
+        line = to_json(row)
         if self.path is not None:
             with self.path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-        self.rows.append(row)
+                file.write(line + "\n")
+        self.rows.append(json.loads(line))  # as if it came from the file
 
-    def missing(self, unit: str, value: Any, variants: Iterable[str]) -> list[str]:
-        """The variants without a row in which `unit` is `value`."""
-        done = {row.get("variant") for row in self.rows if row.get(unit) == value}
-        return [name for name in variants if name not in done]
+    def missing(self, unit: Row, settings: Mapping[str, str]) -> list[str]:
+        """The variants without a row about a unit, which may be one with an error for all.
+
+        Args:
+            unit: what rows about it hold: its name or number, and the identity of its `content`.
+            settings: the identity of the settings of each variant.
+
+        Raises:
+            ValueError: there is a row about other content under that name, or of other settings.
+        """
+        (name, value), *_ = unit.items()
+        done = set[str]()
+        for row in self.rows:
+            if row.get(name) != value:
+                continue
+            if row.get("content") != unit["content"]:
+                self._refuse_other(f"{name} {value}")
+            variant = row.get("variant")
+            if variant in settings and row.get("settings") != settings[variant]:
+                self._refuse_other(f"settings by the name {variant}")
+            done |= {variant} if variant is not None else set(settings)
+        return [variant for variant in settings if variant not in done]
+
+    def _refuse_other(self, what: str) -> NoReturn:
+        raise ValueError(f"{self.path} holds results of another {what}: choose another file")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _are_rows(rows: list[Any]) -> bool:
+    """Whether they are rows, those of variants all with the same fields."""
+    if not all(isinstance(row, dict) and _is_row(row) for row in rows):
+        return False
+    return len({frozenset(row) for row in rows if "variant" in row}) <= 1
+
+
+def _is_row(row: Row) -> bool:
+    lists = [value for value in row.values() if isinstance(value, list)]
+    return (
+        row.keys() <= FIELDS.keys()
+        and sum(kind <= row.keys() for kind in KINDS) == 1
+        and all(_is(value, FIELDS[name]) for name, value in row.items())
+        and len({len(each) for each in lists}) <= 1
+        and all(isinstance(value, bool) for value in row.get("right", ()))
+        and all(isinstance(v, str) for name in ("kinds", "answers") for v in row.get(name, ()))
+    )
+
+
+def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ipcv.bench.clock import metered
+from ipcv.bench.quality.identity import bytes_identity, variant_identity
 from ipcv.bench.quality.records import Records
 from ipcv.bench.scenes import HELD_OUT, Question, Scene, draw_scene
 from ipcv.bench.variants import Variant
@@ -45,7 +46,8 @@ def evaluate_scenes(
     """Ask every question of every scene, greedily; an answer is right if it matches exactly.
 
     Adds a row per scene and variant to the records, for those that they lack: number of the
-    `scene`, `variant`, and of each question `kinds`, `right` and `answers`.
+    `scene`, `variant`, the identities of `content` and `settings`, and of each question `kinds`,
+    `right` and `answers`.
 
     Args:
         model: in eval mode, not compressed.
@@ -55,8 +57,10 @@ def evaluate_scenes(
         records: where rows go.
         on_step: called after each scene.
     """
+    settings = {name: variant_identity(variant) for name, variant in variants.items()}
     for number, scene in enumerate(scenes):
-        for name in records.missing("scene", number, variants):
+        unit = {"scene": number, "content": bytes_identity(scene.image.tobytes())}
+        for name in records.missing(unit, settings):
             answers, _ = ask_variant(model, processor, scene, variants[name])
             pairs = zip(answers, scene.questions, strict=True)
             row = {
@@ -64,7 +68,7 @@ def evaluate_scenes(
                 "right": [given == question.answer for given, question in pairs],
                 "answers": answers,
             }
-            records.add({"scene": number, "variant": name, **row})
+            records.add({**unit, "variant": name, "settings": settings[name], **row})
         on_step()
 
 

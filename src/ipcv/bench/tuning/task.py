@@ -13,6 +13,7 @@ from torch import nn
 
 from ipcv.bench.environment import environment
 from ipcv.bench.quality.evaluation import TURNS, fidelity_report
+from ipcv.bench.quality.identity import model_identity
 from ipcv.bench.quality.observe import PROMPT, observer
 from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.tuning.candidates import PUBLISHED, Candidate, Space, named_candidates
@@ -139,7 +140,8 @@ class Tuning:
         records: Path | None,
         on_step: Callable[[], None],
     ) -> Trials:
-        kept = Records(records, self._run(name))
+        identity = model_identity(model, processor) if records else {}
+        kept = Records(records, self._run(name) | identity)
         observers = [
             observer(model, processor, prompt, new_tokens=1, side=self.side)
             for prompt in self.prompts or [PROMPT]

@@ -37,13 +37,13 @@ class Trials:
     def scores(
         self, methods: Mapping[str, VisionMethod], images: Sequence[Path]
     ) -> dict[str, float]:
-        """The mean score by name."""
+        """The mean score by name; 0 for all where none of the images can be shown."""
         variants = {name: Variant(method) for name, method in methods.items()}
         results: dict[str, list[float]] = {name: [] for name in methods}
         for row in self.rows({UNCOMPRESSED: Variant()} | variants, images):
             if row.get("variant") in results and row[self.score] is not None:
                 results[row["variant"]].append(row[self.score])
-        return {name: statistics.mean(values) for name, values in results.items()}
+        return {name: statistics.mean(values or [0.0]) for name, values in results.items()}
 
     def rows(self, variants: Mapping[str, Variant], images: Sequence[Path]) -> list[Row]:
         """All results on these images; those of the variants are measured where they lack."""

@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import GenerationConfig
 
 from ipcv.inputs.media import load_image
+from ipcv.inputs.modes import to_rgb
 from ipcv.inputs.prompt import Media, content_of, read_video
 
 DEFAULT_NEW_TOKENS = 128
@@ -68,7 +69,7 @@ def read_messages(
 def _load(part: Mapping[str, Any], num_frames: int) -> Media:
     kind, source = part["type"], part["url"]
     if kind == "image" and isinstance(source, Image.Image):
-        return Media((source.convert("RGB"),))
+        return Media((to_rgb(source),))
     if kind == "image" and isinstance(source, str | Path):
         return Media((load_image(Path(source)),))
     if kind == "video" and isinstance(source, str | Path):

@@ -37,8 +37,8 @@ def run(
     Raises:
         ImportError: lmms-eval is not installed.
         OSError: the output folder cannot be made.
-        ValueError: an unknown task, or a setting that is unknown or wrong.
-        RuntimeError: lmms-eval stopped, for instance for missing data or a hub out of reach.
+        ValueError: an unknown task, a setting that is unknown or wrong, or lmms-eval stopped, for
+            instance for missing data or a hub out of reach.
     """
     given = {"pretrained": model} | dict(settings)
     ModelArguments.parse(given | {"batch_size": batch_size})
@@ -69,9 +69,9 @@ def run(
         _, parsed = parse_eval_args()
         results, _ = cli_evaluate_single(parsed)
     except SystemExit as stop:
-        raise RuntimeError(str(stop.code).removeprefix("ipcv: ")) from None
+        raise ValueError(str(stop.code).removeprefix("ipcv: ")) from None
     except RetryError as error:  # what it tries again and again, like a download
-        raise RuntimeError(f"lmms-eval gave up: {error.last_attempt.exception()}") from None
+        raise ValueError(f"lmms-eval gave up: {error.last_attempt.exception()}") from None
     finally:
         sys.argv = before
     return dict(results["results"]) if results else {}

@@ -1,0 +1,30 @@
+"""The names that `import ipcv` offers."""
+
+from ipcv import baselines
+from ipcv.api import CompressionHandle, compress, remove
+from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
+from ipcv.settings.presets import Preset, load, preset, save
+from ipcv.vision.ipcv import IPCV
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.mixed_resolution import MixedResolution
+from ipcv.vision.progressive import Progressive
+
+__all__ = [
+    "DART",
+    "IPCV",
+    "CompressionHandle",
+    "FastV",
+    "LanguageMethod",
+    "MixedResolution",
+    "Preset",
+    "Progressive",
+    "RandomDrop",
+    "V2Drop",
+    "VisionMethod",
+    "baselines",
+    "compress",
+    "load",
+    "preset",
+    "remove",
+    "save",
+]
