@@ -17,7 +17,7 @@ from ipcv.vision.adapters.base import configured_attention
 MOST_PADDING = 4
 """Up to how many times the products of queries and keys padding may cost."""
 
-Attention = Callable[..., tuple[Tensor, Tensor | None]]
+AttendFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 @dataclass
@@ -98,7 +98,7 @@ def attend_segments(
 
     Flash attention takes segments as they are, and rows of `max_seqlen` at most.
     """
-    attend: Attention = configured_attention(attention)
+    attend: AttendFunction = configured_attention(attention)
     if "flash" in attention.config._attn_implementation:
         if max_seqlen is None:
             max_seqlen = int(keys.cu_seqlens.diff().max())
@@ -114,7 +114,7 @@ def attend_segments(
 
 
 def attend_in_batches(
-    attend: Attention,
+    attend: AttendFunction,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -133,7 +133,7 @@ def attend_in_batches(
 
 
 def attend_padded(
-    attend: Attention,
+    attend: AttendFunction,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -146,7 +146,7 @@ def attend_padded(
 
 
 def attend_in_turns(
-    attend: Attention,
+    attend: AttendFunction,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -164,7 +164,7 @@ def attend_in_turns(
 
 
 def _batch(
-    attend: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    attend: AttendFunction, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> Tensor:
     """`(B, rows, heads, D)` each, whose heads attention implementations want in front."""
     return attend(*(x.transpose(1, 2) for x in (query, key, value)), mask)[0]
