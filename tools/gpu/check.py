@@ -1,4 +1,4 @@
-"""A check of the machine that the GPU run is on."""
+"""A check of the machine that the GPU run is on.
 
 python -m gpu.check
 """
