@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+import torch
+
 from ipcv.language.prefill import Prefill
 from ipcv.vision.records import EncoderCall
 
@@ -13,15 +15,22 @@ HISTORY = 64
 
 
 class Stats:
-    """What was pruned lately. Iterates over encoder calls, oldest first; prints as a table."""
+    """What was pruned lately. Iterates over encoder calls, oldest first; prints as a table.
+
+    Of the calls of a compiled encoder the latest alone is remembered.
+    """
 
     def __init__(self) -> None:
         self._calls: deque[EncoderCall] = deque(maxlen=HISTORY)
+        self._compiled: EncoderCall | None = None
         self._prefills: deque[Prefill] = deque(maxlen=HISTORY)
 
     def add(self, call: EncoderCall) -> None:
         """Remember an encoder call; forget the oldest beyond `HISTORY`."""
-        self._calls.append(call)
+        if torch.compiler.is_compiling():
+            self._compiled = call  # a history would be another, and a new graph, at every call
+        else:
+            self._calls.append(call)
 
     def add_prefill(self, prefill: Prefill) -> None:
         """Remember a prefill; forget the oldest beyond `HISTORY`."""
@@ -30,7 +39,7 @@ class Stats:
     @property
     def calls(self) -> tuple[EncoderCall, ...]:
         """The remembered encoder calls, oldest first."""
-        return tuple(self._calls)
+        return (*self._calls, *([self._compiled] if self._compiled else []))
 
     @property
     def prefills(self) -> tuple[Prefill, ...]:
@@ -41,13 +50,13 @@ class Stats:
         return iter(self.calls)
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.calls)
 
     def __bool__(self) -> bool:
-        return bool(self._calls or self._prefills)
+        return bool(self.calls or self._prefills)
 
     def __str__(self) -> str:
-        tables = [self._encoder_table()] if self._calls else []
+        tables = [self._encoder_table()] if self.calls else []
         tables += [self._prefill_table()] if self._prefills else []
         return "\n\n".join(tables) or "nothing was pruned yet"
 

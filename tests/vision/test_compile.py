@@ -51,3 +51,31 @@ def test_pruned_blocks_in_one_graph_each(name, media):
             for block in blocks:
                 block._compiled_call_impl = None
         torch.testing.assert_close(output, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "method",
+    [METHOD, ipcv.MixedResolution(0.5), ipcv.Progressive(0.5)],
+    ids=lambda m: type(m).__name__,
+)
+def test_what_is_compiled_serves_all_calls(method):
+    model = build("siglip_vision_model")
+    prompts = [
+        FAMILIES["siglip_vision_model"].inputs(model, [[name]]) for name in ("a", "bb", "ccc")
+    ]
+    before = model(**prompts[0])[0]
+    with ipcv.compress(model, method) as handle:
+        expected = [model(**prompt)[0] for prompt in prompts]
+        eager = len(handle.stats)
+        counters = torch._dynamo.utils.counters
+        counters.clear()
+        compiled, graphs = torch.compile(model, backend="eager"), set()
+        for prompt, states in zip(prompts, expected, strict=True):
+            torch.testing.assert_close(compiled(**prompt)[0], states)
+            graphs.add(counters["stats"]["unique_graphs"])
+        assert len(graphs) == 1
+        assert len(handle.stats) == eager + 1
+        assert handle.stats.calls[-1].items == handle.stats.calls[-2].items
+    assert torch.equal(model(**prompts[0])[0], before)
+    torch.testing.assert_close(compiled(**prompts[0])[0], before)

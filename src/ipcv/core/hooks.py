@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
@@ -143,7 +144,7 @@ class Hooks:
             self._removers.pop()()
 
 
-class Hooked(Generic[CallState]):
+class Hooked(ABC, Generic[CallState]):
     """What is hooked into a model, and the state of the call that runs in this thread."""
 
     def __init__(self) -> None:
@@ -153,13 +154,13 @@ class Hooked(Generic[CallState]):
         self._users, self._is_closing = 0, False
 
     @property
+    @abstractmethod
     def target(self) -> nn.Module:
         """The module that can be compressed by one of us at a time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attach(self) -> None:
         """Install the hooks."""
-        raise NotImplementedError
 
     def detach(self) -> None:
         """Leave the model as it was found, once the calls that run in other threads have ended.

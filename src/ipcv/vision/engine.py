@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class EncoderState:
 State = TypeVar("State", bound=EncoderState)
 
 
-class VisionEngine(Hooked[State], ABC):
+class VisionEngine(Hooked[State]):
     """Compresses one encoder. State is per call and per thread, and dropped when the call ends.
 
     A subclass says what a call begins with (`begin`), what a block takes instead of its input
@@ -61,8 +61,6 @@ class VisionEngine(Hooked[State], ABC):
         super().__init__()
         self.adapter, self.record = adapter, record
         self._last = len(adapter.blocks) - 1
-        self.calls = 0
-        """Forwards of the encoder so far."""
 
     @abstractmethod
     def begin(self, context: Any, full_outputs: set[int]) -> State:
@@ -89,6 +87,15 @@ class VisionEngine(Hooked[State], ABC):
     def attends(self, index: int) -> bool:
         """Whether `attend` may have something to say in this block."""
         return True
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the encoder has run in this thread, since somebody last said that it had not."""
+        return getattr(self._local, "has_run", False)
+
+    @has_run.setter
+    def has_run(self, value: bool) -> None:
+        self._local.has_run = value  # a count would be another one, and a new graph, at every call
 
     @property
     def target(self) -> nn.Module:
@@ -134,7 +141,7 @@ class VisionEngine(Hooked[State], ABC):
     def _opened(self, arguments: Arguments) -> Iterator[None]:
         """The state of one forward of the encoder, while it runs."""
         self.check_call(arguments)
-        self.calls += 1
+        self.has_run = True
         full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}
         context = self.adapter.open(arguments, self._tiles)
         with self._running(self.begin(context, full_outputs)):

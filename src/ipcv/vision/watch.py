@@ -39,11 +39,12 @@ class Watch(Hooked[Any]):
 
     @contextmanager
     def _watched(self, arguments: Arguments) -> Iterator[None]:
-        before = self._encoder.calls
+        self._encoder.has_run = False
         yield
         has_pixels = any(arguments.get(name) is not None for name in PIXELS)
         is_encoded = arguments.get("mm_encoder_outputs") is not None
-        if has_pixels and not is_encoded and self._encoder.calls == before and not self._has_warned:
+        is_missing = has_pixels and not is_encoded and not self._encoder.has_run
+        if is_missing and not self._has_warned:
             self._has_warned = True
             warnings.warn(
                 "pixels went into the model, but not through the encoder that is compressed: "
