@@ -1,5 +1,9 @@
 """`compress` and its handle."""
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+
+import peft
 import pytest
 import torch
 from torch import nn
@@ -151,3 +155,69 @@ def test_published_presets():
     assert ipcv.preset("qwen2_vl").language == ipcv.DART(3, 0.65, normalize=False)
     assert ipcv.preset("internvl").language == ipcv.FastV(3, 0.65)
     assert ipcv.preset("qwen2_vl_vision").language is None
+
+
+def trained_copy():
+    return peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["vision_tower"])
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+def test_the_copy_that_peft_trains_is_the_one_that_is_compressed():
+    model = deepcopy(build("llava-clip"))
+    prompt = FAMILIES["llava-clip"].inputs(model, [["small"]])
+    wrapped = peft.get_peft_model(model, trained_copy()).eval()
+    with torch.no_grad(), ipcv.compress(wrapped, ipcv.IPCV(1, 0.5, 1)) as handle:
+        wrapped(**prompt)
+    assert len(handle.stats) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+def test_pixels_that_pass_by_the_compressed_encoder_are_told_of_once():
+    model = deepcopy(build("llava-clip"))
+    prompt = FAMILIES["llava-clip"].inputs(model, [["small"]])
+    with torch.no_grad(), ipcv.compress(model, ipcv.IPCV(1, 0.5, 1)) as handle:
+        wrapped = peft.get_peft_model(model, trained_copy()).eval()
+        with pytest.warns(UserWarning, match="not through the encoder that is compressed"):
+            wrapped(**prompt)
+        wrapped(**prompt)
+    assert len(handle.stats) == 0
+
+
+def test_a_handle_that_was_not_kept():
+    model = build("qwen2_vl")
+    prompt = FAMILIES["qwen2_vl"].inputs(model, [["small"]])
+    with torch.no_grad():
+        before = model(**prompt)[0]
+        ipcv.compress(model, ipcv.Progressive(0.5))
+        assert not torch.equal(model(**prompt)[0], before)
+        ipcv.remove(model)
+        assert torch.equal(model(**prompt)[0], before)
+        ipcv.remove(model)
+
+
+def test_compress_is_all_or_nothing(monkeypatch):
+    model = build("qwen2_vl")
+
+    def fail(engine):
+        raise OSError("as for want of memory")
+
+    monkeypatch.setattr("ipcv.language.engine.DecoderEngine.attach", fail)
+    with pytest.raises(OSError, match="want of memory"):
+        ipcv.compress(model, ipcv.IPCV(1, 0.5, 1), ipcv.DART(1))
+    assert not any("forward" in vars(module) for module in model.modules())
+    ipcv.compress(model, ipcv.IPCV(1, 0.5, 1)).remove()
+
+
+def test_threads_that_compress_one_model_at_once():
+    model = build("qwen2_vl")
+
+    def attempt(_):
+        try:
+            return ipcv.compress(model, ipcv.IPCV(1, 0.5, 1))
+        except RuntimeError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        handles = [handle for handle in pool.map(attempt, range(8)) if handle]
+    assert len(handles) == 1
+    handles[0].remove()
