@@ -11,6 +11,7 @@ from torch._subclasses import FakeTensorMode
 
 import ipcv
 from ipcv.baselines import CDPruner
+from ipcv.core import ops
 from ipcv.families import find_decoder
 from ipcv.language.cache import KeyRecorder
 from ipcv.language.call import ModelCall
@@ -55,7 +56,8 @@ def kept_by(name, method):
 
 
 def highest(scores, count):
-    ranked = sorted(range(len(scores)), key=lambda i: -scores[i])
+    # Equal ones, such as tokens outside a sliding window, spread over the image.
+    ranked = sorted(range(len(scores)), key=lambda i: (-scores[i], i * ops.SPREAD % 2**32))
     return sorted(ranked[:count])
 
 
