@@ -264,5 +264,5 @@ def test_video_that_pyav_stumbles_over(tmp_path: Path, monkeypatch: pytest.Monke
         raise AttributeError("'VideoStream' object has no attribute 'width'")
 
     monkeypatch.setattr(av, "open", fail)
-    with pytest.raises(ValueError, match="cannot be read: 'VideoStream'"):
+    with pytest.raises(ValueError, match="cannot be read: AttributeError: 'VideoStream'"):
         media.load_video(path)

@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from ipcv.core.lines import one_line
+
 FRAME_PIXELS = 4096 * 4096
 """Videos of larger frames are refused: decoders hold many at a time."""
 
@@ -54,8 +56,7 @@ def decode(path: Path, num_frames: int) -> tuple[dict[int, Image.Image], int, fl
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"video {path} cannot be read: {text}") from None
+        raise ValueError(f"video {path} cannot be read: {one_line(error)}") from None
 
 
 def evenly_spaced(count: int, total: int) -> list[int]:

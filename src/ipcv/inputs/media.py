@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
+from ipcv.core.lines import one_line
 from ipcv.inputs.decoding import decode, evenly_spaced
 from ipcv.inputs.modes import to_rgb
 
@@ -89,7 +90,7 @@ def load_image(path: Path) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # decoders and plugins raise anything
-        raise ValueError(f"image {path} cannot be read: {_one_line(error)}") from None
+        raise ValueError(f"image {path} cannot be read: {one_line(error)}") from None
 
 
 def load_video(path: Path, num_frames: int = 8) -> Video:
@@ -161,10 +162,6 @@ def _hint(path: Path) -> str:
     if brand == b"avif" and not features.check("avif"):
         return ": AVIF needs pip install 'pillow>=11.3'"
     return ""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _require_file(path: Path, kind: str) -> None:
