@@ -1,4 +1,4 @@
-"""What the speed of encoders is measured on: images and videos of noise, and real dimensions."""
+"""The cases and encoders whose speed is measured."""
 
 from __future__ import annotations
 

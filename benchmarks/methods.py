@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-import ipcv
+from ipcv import public
 from ipcv.bench.variants import UNCOMPRESSED, VISION_METHODS, Variant, make_variants
 
 RATIO = 0.65
@@ -24,7 +24,7 @@ def measured_methods(model: nn.Module) -> list[str]:
     for name in VISION_METHODS:
         variant = make_variants(model, [name], [RATIO])[f"{name} {RATIO:g}"]
         kind = type(variant.vision).__name__
-        is_own = name != PRESET and kind in ipcv.__all__ and kind not in classes
+        is_own = name != PRESET and kind in public.__all__ and kind not in classes
         if (is_own or name in RIVALS) and can_run(model, variant):
             names.append(name)
             classes.add(kind)

@@ -1,4 +1,4 @@
-"""What `speed.py` measured, as Markdown."""
+"""The table of measured speeds."""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ import pytest
 import ipcv
 
 ROOT, SOURCE = Path(__file__).parents[1], Path(ipcv.__file__).parent
-EXCLUDED = SOURCE / "vision"
-MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if EXCLUDED not in path.parents]
+MODULES = sorted(SOURCE.rglob("*.py"))
 SCRIPTS = [path for name in ("tools", "benchmarks") for path in sorted((ROOT / name).rglob("*.py"))]
 
 

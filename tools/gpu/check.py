@@ -1,4 +1,4 @@
-"""What the machine lacks of ``pyproject.toml``'s requirements, before anything heavy starts.
+"""A check of the machine that the GPU run is on.
 
 python -m gpu.check
 """

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import GenerationMixin
 
@@ -69,9 +70,12 @@ def find_encoder(model: nn.Module) -> tuple[EncoderKind, nn.Module]:
 def adapter_for(model: nn.Module) -> EncoderAdapter:
     """The adapter around the vision encoder of `model`. Raises what `find_encoder` raises."""
     kind, module = find_encoder(model)
+    parts = set(module.modules())
+    owners = [m for m in model.modules() if m is not module and module in m.modules()]
+    if any(_is_compiled(part) for part in (*owners, *parts)):
+        raise ValueError("the encoder is compiled already: compress first, then compile")
     adapter = kind.adapter(module)
     if (tiles := family_of(model_type_of(model)).tiles) is not None:
-        owners = [m for m in model.modules() if m is not module and module in m.modules()]
         adapter.tile_sources = [
             (owner, method, partial(tiles.read, owner))
             for owner in owners
@@ -123,6 +127,11 @@ def patches_per_token(config: Any) -> int:
             f"for {', '.join(known)}"
         )
     return count(config)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    is_wrapped = isinstance(module, torch._dynamo.eval_frame.OptimizedModule)
+    return is_wrapped or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _running(module: nn.Module) -> Iterator[nn.Module]:

@@ -89,15 +89,12 @@ class EveryBlockEngine(VisionEngine[_State]):
 
     def check_call(self, arguments: Arguments) -> None:
         super().check_call(arguments)
+        config = getattr(self.adapter.encoder, "config", None)
         asked = arguments.get("output_attentions")
-        if asked is None:
-            asked = getattr(
-                getattr(self.adapter.encoder, "config", None), "output_attentions", None
-            )
-        if asked:
+        if asked or (asked is None and getattr(config, "output_attentions", False)):
             raise ValueError(
-                f"{type(self.method).__name__} has no attention maps to return, as it attends ahead "
-                "of the blocks: call without output_attentions"
+                f"{type(self.method).__name__} attends ahead of the blocks and has no attention "
+                "maps to return: call without output_attentions"
             )
 
     def begin(self, context: Any, full_outputs: set[int]) -> _State:

@@ -17,7 +17,7 @@ POSITION_WEIGHT = 0.5
 RIDGE = 0.01
 """Added to the diagonal, over its mean: keeps weights small where neighbours are nearly alike."""
 
-TINY = 1e-12
+NEARLY_ZERO = 1e-12
 """Stands for 0 where one divides."""
 
 
@@ -119,7 +119,7 @@ def _weights(products: Tensor, present: Tensor) -> Tensor:
     """`(r, k)` of the products `(r, k, k)` of offsets; those with what is absent are 0."""
     diagonal, ones = products.diagonal(dim1=1, dim2=2), present.to(products.dtype)
     mean_square = diagonal.sum(1, keepdim=True) / ones.sum(1, keepdim=True)
-    diagonal += (RIDGE * mean_square).clamp(min=TINY)
+    diagonal += (RIDGE * mean_square).clamp(min=NEARLY_ZERO)
     weights: Tensor = torch.linalg.solve_ex(products, ones).result
     return weights / weights.sum(1, keepdim=True)
 

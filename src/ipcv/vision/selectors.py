@@ -13,8 +13,8 @@ from ipcv.vision.layout import Layout
 SEED = 0
 """Of the noise of `random`."""
 
-BITS = 12
-"""Grids may have up to `2 ** BITS` frames, rows and columns of patches, in `uniform`."""
+GRID_BITS = 12
+"""Grids may have up to `2 ** GRID_BITS` frames, rows and columns of patches, in `uniform`."""
 
 Selector = Callable[[Tensor, Tensor, Layout], Tensor]
 """`(previous, rows, layout) -> scores`: input `(N, C)` and output `(N, C)` of the block in front of
@@ -51,9 +51,9 @@ def uniform(previous: Tensor, rows: Tensor, layout: Layout) -> Tensor:
     """
     frame, y, x = layout.positions().unbind(1)
     rank = torch.zeros_like(frame)
-    for bit in range(BITS):  # the lowest bit of a position decides first
+    for bit in range(GRID_BITS):  # the lowest bit of a position decides first
         rank = rank * 4 + 2 * ((y ^ x) >> bit & 1) + (y >> bit & 1)
-    order = (rank * 2**BITS + _reversed_bits(frame)).argsort(descending=True)
+    order = (rank * 2**GRID_BITS + _reversed_bits(frame)).argsort(descending=True)
     places = torch.arange(len(order), device=order.device, dtype=torch.float32)
     return torch.empty_like(places).index_copy_(0, order, places)
 
@@ -77,6 +77,6 @@ def _noise(length: int) -> Tensor:
 
 def _reversed_bits(values: Tensor) -> Tensor:
     result = torch.zeros_like(values)
-    for bit in range(BITS):
+    for bit in range(GRID_BITS):
         result = result * 2 + (values >> bit & 1)
     return result

@@ -97,7 +97,7 @@ class Records:
                 continue
             if row.get("content") != unit["content"]:
                 self._refuse_other(f"{name} {value}")
-            variant = row.get("variant")
+            variant: Any = row.get("variant")
             if variant in settings and row.get("settings") != settings[variant]:
                 self._refuse_other(f"settings by the name {variant}")
             done |= {variant} if variant is not None else set(settings)

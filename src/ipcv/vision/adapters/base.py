@@ -167,14 +167,12 @@ class TokenAdapter(EncoderAdapter):
         """What `attention` returns, from `(T, heads * D)`; `hidden_states` have its shape."""
 
 
-WRAPPERS = ("_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_orig_mod")
-"""Where activation checkpointing, FSDP and `torch.compile` keep the module that they wrap."""
+WRAPPERS = ("_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+"""Where activation checkpointing and FSDP keep the module that they wrap."""
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module that does the work. Raises `ValueError` if it is compiled."""
-    if getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod"):
-        raise ValueError("the encoder is compiled already: compress first, then compile")
+    """The module that does the work."""
     for name in WRAPPERS:
         if isinstance(inner := getattr(module, "_modules", {}).get(name), nn.Module):
             return unwrapped(inner)

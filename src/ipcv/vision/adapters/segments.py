@@ -17,7 +17,7 @@ from ipcv.vision.adapters.base import configured_attention
 MOST_PADDING = 4
 """Up to how many times the products of queries and keys padding may cost."""
 
-Attend = Callable[..., tuple[Tensor, Tensor | None]]
+AttendFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 @dataclass
@@ -98,7 +98,7 @@ def attend_segments(
 
     Flash attention takes segments as they are, and rows of `max_seqlen` at most.
     """
-    attend: Attend = configured_attention(attention)
+    attend: AttendFunction = configured_attention(attention)
     if "flash" in attention.config._attn_implementation:
         if max_seqlen is None:
             max_seqlen = int(keys.cu_seqlens.diff().max())
@@ -114,7 +114,12 @@ def attend_segments(
 
 
 def attend_in_batches(
-    attend: Attend, query: Tensor, key: Tensor, value: Tensor, queries: Segments, keys: Segments
+    attend: AttendFunction,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    queries: Segments,
+    keys: Segments,
 ) -> Tensor:
     """The same by an attention of batches `(B, heads, rows, D)`.
 
@@ -128,7 +133,12 @@ def attend_in_batches(
 
 
 def attend_padded(
-    attend: Attend, query: Tensor, key: Tensor, value: Tensor, queries: Segments, keys: Segments
+    attend: AttendFunction,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    queries: Segments,
+    keys: Segments,
 ) -> Tensor:
     """All segments at once."""
     states = queries.pad(query), keys.pad(key), keys.pad(value)
@@ -136,7 +146,12 @@ def attend_padded(
 
 
 def attend_in_turns(
-    attend: Attend, query: Tensor, key: Tensor, value: Tensor, queries: Segments, keys: Segments
+    attend: AttendFunction,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    queries: Segments,
+    keys: Segments,
 ) -> Tensor:
     """Segment by segment."""
     segments = zip(
@@ -149,7 +164,7 @@ def attend_in_turns(
 
 
 def _batch(
-    attend: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    attend: AttendFunction, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> Tensor:
     """`(B, rows, heads, D)` each, whose heads attention implementations want in front."""
     return attend(*(x.transpose(1, 2) for x in (query, key, value)), mask)[0]

@@ -1,0 +1,81 @@
+"""The examples run, and methods from outside the package are like those inside."""
+
+import runpy
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import ipcv
+from ipcv.vision.engine import EncoderState, VisionEngine
+from tests.vision.adapters.families import FAMILIES, build
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_runs(path, capsys):
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out
+
+
+class Halving(VisionEngine[EncoderState]):
+    """Halves what the last block returns."""
+
+    def begin(self, context, full_outputs):
+        return EncoderState(context, full_outputs)
+
+    def enter(self, call, index, hidden_states, arguments):
+        return None
+
+    def attend(self, call, index, hidden_states):
+        return None
+
+    def restore(self, call, index, states):
+        return states / 2
+
+
+@dataclass(frozen=True)
+class Halve(ipcv.VisionMethod):
+    """Settings of that: none."""
+
+    def engine(self, adapter, record):
+        return Halving(adapter, record)
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "internvl", "dinov2"])
+def test_a_method_may_bring_an_engine_of_its_own(name):
+    model = build(name)
+    encoder = ipcv.families.adapter_for(model).encoder
+    outputs = []
+    block = ipcv.families.adapter_for(model).blocks[-1]
+    inputs = FAMILIES[name].inputs(model, [["small"]])
+    hook = block.register_forward_hook(lambda *call: outputs.append(call[-1]))
+    try:
+        with torch.no_grad():
+            model(**inputs)
+            with ipcv.compress(model, Halve()):
+                model(**inputs)
+            model(**inputs)
+    finally:
+        hook.remove()
+    plain, halved, after = (x[0] if isinstance(x, tuple) else x for x in outputs)
+    assert torch.equal(halved, plain / 2)
+    assert torch.equal(after, plain)
+    assert "forward" not in vars(encoder)
+
+
+def test_an_example_method_is_isolated_and_removed():
+    method = runpy.run_path(str(EXAMPLES / "own_method.py"))["Outstanding"](1, 0.5)
+    model = build("qwen2_vl")
+    both = FAMILIES["qwen2_vl"].inputs(model, [["small", "large"]])
+    alone = FAMILIES["qwen2_vl"].inputs(model, [["large"]])
+    with torch.no_grad():
+        before = model(**both)[0]
+        with ipcv.compress(model, method) as handle:
+            model(**both)
+            kept = handle.kept_indices[1]
+            model(**alone)
+            assert torch.equal(handle.kept_indices[0], kept)
+        assert torch.equal(model(**both)[0], before)
