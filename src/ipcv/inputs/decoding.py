@@ -53,8 +53,6 @@ def decode(path: Path, num_frames: int) -> tuple[dict[int, Image.Image], int, fl
     try:
         with av.open(str(path), options=options, metadata_errors="replace") as container:
             return _Decoding(container).sample(num_frames)
-    except MemoryError:
-        raise
     except Exception as error:  # decoders raise anything
         raise ValueError(f"video {path} cannot be read: {one_line(error)}") from None
 

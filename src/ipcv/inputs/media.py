@@ -87,8 +87,6 @@ def load_image(path: Path) -> Image.Image:
         raise ValueError(f"image {path} is refused: {error}") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that Pillow can read{_hint(path)}") from None
-    except MemoryError:
-        raise
     except Exception as error:  # decoders and plugins raise anything
         raise ValueError(f"image {path} cannot be read: {one_line(error)}") from None
 
