@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from ipcv.core.lines import one_line
-from ipcv.inputs.decoding import decode, evenly_spaced
+from ipcv.inputs.decoding import decode, evenly_spaced, scaled_down
 from ipcv.inputs.modes import to_rgb
 
 IMAGE_MEMORY = 300_000_000
 """Bytes that decoding an image may take: larger ones are refused before they are decoded."""
+
+TAKEN_PIXELS = 4096 * 4096
+"""No supported processor keeps more: larger images are scaled down to that at once."""
 
 BYTES_PER_PIXEL = {"JPEG2000": 24, "WEBP": 20, "AVIF": 12}
 """What decoders take at their height, measured; `DECODED_BYTES` where not told."""
@@ -68,7 +71,8 @@ def is_video(path: Path) -> bool:
 def load_image(path: Path) -> Image.Image:
     """The image as RGB, turned as its EXIF orientation says, on white where it is transparent.
 
-    A JPEG too large for `IMAGE_MEMORY` is decoded at a half, a quarter or an eighth of its size.
+    A JPEG too large for `IMAGE_MEMORY` is decoded at a half, a quarter or an eighth of its size,
+    and what is larger than `TAKEN_PIXELS` is scaled down to that.
 
     Raises:
         ValueError: missing, unreadable, truncated, not an image, too large to decode within
@@ -82,7 +86,7 @@ def load_image(path: Path) -> Image.Image:
             with Image.open(path) as image:
                 _fit(image)
                 ImageOps.exif_transpose(image, in_place=True)
-                return to_rgb(image)
+                return scaled_down(to_rgb(image), TAKEN_PIXELS)
     except Image.DecompressionBombError as error:
         raise ValueError(f"image {path} is refused: {error}") from None
     except UnidentifiedImageError:
