@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test test-versions test-lmms test-vllm check bench gpu clean
+.PHONY: run test fuzz test-versions test-lmms test-vllm check bench gpu clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
@@ -11,6 +11,11 @@ run: .venv/.run
 # One process per core, of one thread each.
 test: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# Half an hour, or FUZZ=seconds, of damaged files; `make test` takes a minute of it.
+FUZZ ?= 1800
+fuzz: .venv/.dev
+	IPCV_FUZZ_SECONDS=$(FUZZ) $(BIN)/python -m pytest tests/fuzz
 
 # With the oldest and the newest transformers that pyproject.toml allows.
 test-versions: .venv-oldest/.dev .venv-newest/.dev

@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # as type checkers know it; typing itself takes longer th
 
 if TYPE_CHECKING:
     from ipcv.public import *  # noqa: F403
+    from ipcv.public import __all__ as __all__
 else:
 
     def __getattr__(name: str) -> object:

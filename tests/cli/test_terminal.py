@@ -154,3 +154,14 @@ def test_an_option_without_a_value(
         main(arguments)
     assert stop.value.code == 1
     assert re.fullmatch("ipcv: --images is empty\n", capsys.readouterr().err)
+
+
+def test_interrupted_in_code_that_libraries_make(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(
+        "import signal, ipcv.cli, ipcv.cli.app as a\n"
+        "a.app = lambda *_, **__: exec('signal.raise_signal(2)', {'signal': signal})\n"
+        "ipcv.cli.main()"
+    )
+    command = [sys.executable, "-m", "module", "run"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (130, "ipcv: interrupted\n")

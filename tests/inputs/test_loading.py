@@ -100,14 +100,20 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def drop_half(weights: dict[str, torch.Tensor]) -> None:
+    for name in sorted(weights)[::2]:
+        del weights[name]
+
+
 NORM = "visual.merger.ln_q.weight"
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
+        (drop_half, r"without .* and \d+ more"),
         (lambda w: w.pop(NORM), r"without .*ln_q\.weight"),
-        (lambda w: w.clear(), r"without .* and \d+ more"),
+        (lambda w: w.clear(), r"layers, its weights are 0"),
         (lambda w: w.update({NORM: torch.ones(3)}), r"wrong shapes .*ln_q\.weight \(\[3\] for \["),
         (lambda w: w.update(extra=torch.ones(3)), "with unknown extra"),
     ],
@@ -198,7 +204,13 @@ def test_weights_of_another_name(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"text_config": 3}, {"text_config": {"num_attention_heads": 0}}, {"model_type": ["a"]}],
+    [
+        {"text_config": 3},
+        {"vision_config": {"depth": 10**9}},
+        {"text_config": {"vocab_size": 10**12}},
+        {"text_config": {"num_attention_heads": 0}},
+        {"model_type": ["a"]},
+    ],
 )
 def test_config_values_that_are_wrong(copy: Path, changes: dict[str, object]) -> None:
     edit_config(copy, **changes)

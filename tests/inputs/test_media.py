@@ -153,6 +153,21 @@ def test_large_jpegs_are_decoded_smaller(tmp_path: Path, monkeypatch: pytest.Mon
         media.load_image(progressive)
 
 
+def test_no_more_pixels_than_processors_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    image = Image.linear_gradient("L").resize((400, 300)).convert("RGB")
+    image.save(path)
+    monkeypatch.setattr(media, "TAKEN_PIXELS", 400 * 300)
+    assert media.load_image(path).size == (400, 300)
+    monkeypatch.setattr(media, "TAKEN_PIXELS", 200 * 150)
+    smaller = media.load_image(path)
+    assert smaller.size == (200, 150)
+    expected = np.asarray(image.reduce(2), dtype=float)
+    assert np.abs(np.asarray(smaller) - expected).mean() < 1
+
+
 def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for number in range(1, 13):
         Image.new("L", (8, 8), 20 * number).save(tmp_path / f"frame{number}.png")
@@ -264,5 +279,5 @@ def test_video_that_pyav_stumbles_over(tmp_path: Path, monkeypatch: pytest.Monke
         raise AttributeError("'VideoStream' object has no attribute 'width'")
 
     monkeypatch.setattr(av, "open", fail)
-    with pytest.raises(ValueError, match="cannot be read: 'VideoStream'"):
+    with pytest.raises(ValueError, match="cannot be read: AttributeError: 'VideoStream'"):
         media.load_video(path)

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from ipcv.core.lines import one_line
+
 CONNECT_SECONDS, SILENT_SECONDS, REPLY_SECONDS = 10, 120, 600
 """A server that takes longer to accept, to say anything more, or to finish is given up."""
 
@@ -30,8 +32,7 @@ async def told(client: Any) -> AsyncIterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # of the network, or of a reply that is none
-        text = f"{type(error).__name__}: {error}".strip(": ")
-        raise ValueError(f"no answer from {client.base_url}: {text}") from None
+        raise ValueError(f"no answer from {client.base_url}: {one_line(error)}") from None
 
 
 async def whole(response: Any) -> Any:

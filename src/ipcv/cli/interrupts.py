@@ -46,6 +46,7 @@ class Interrupts:
 
     def tell(self) -> int:
         """Say so, once. The exit status."""
+        exec("")  # else Python kills itself where what it ran from a string was interrupted
         if not self.told:
             self.told = True
             terminal = sys.modules.get("ipcv.cli.terminal")

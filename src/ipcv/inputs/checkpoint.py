@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
+from safetensors import safe_open
+from torch import nn
 from transformers.utils import cached_file
 
 INDEX = "model.safetensors.index.json"
 OPENED = frozenset({".jinja", ".json", ".model", ".safetensors", ".txt"})
 """Extensions of what is opened without being named in another file."""
+
+LAYERS = ("depth", "encoder_layers", "num_hidden_layers", "num_layers")
+"""Names of their number in configs: to build too many of them takes for ever, on any device."""
 
 QUIETLY = {
     "_raise_exceptions_for_missing_entries": False,
@@ -47,6 +53,39 @@ def _check_folder(folder: Path, suffixes: Set[str]) -> None:
     if (folder / INDEX).exists():
         for name in _named_in(folder / INDEX):
             _require_plain(folder, folder / name)
+
+
+def check_size(source: str, config: Any, build: Callable[[], nn.Module]) -> None:
+    """Raise `ValueError` where a config describes a model far larger than the weights in a folder.
+
+    Args:
+        source: the folder; a model id on the hub is not checked.
+        config: of `transformers`.
+        build: makes the model.
+    """
+    files = list(Path(source).glob("*.safetensors")) if Path(source).is_dir() else []
+    if not files or getattr(config, "quantization_config", None) is not None:
+        return
+    tensors = 0
+    for path in files:
+        with safe_open(path, "pt") as weights:
+            tensors += len(weights.keys())
+    if (layers := max(_layers(config.to_dict()), default=0)) > tensors:
+        raise ValueError(f"its config asks for {layers:,} layers, its weights are {tensors:,}")
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in build().parameters())
+    there = sum(path.stat().st_size for path in files)
+    if wanted > there:
+        raise ValueError(f"its config asks for {wanted:,} weights, and {there:,} bytes are there")
+
+
+def _layers(config: Mapping[str, Any]) -> Iterator[int]:
+    """How many of them the parts of a config ask for."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _layers(value)
+        elif name in LAYERS and isinstance(value, int):
+            yield value
 
 
 def _named_in(index: Path) -> Iterator[str]:

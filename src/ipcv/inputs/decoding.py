@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from ipcv.core.lines import one_line
+
 FRAME_PIXELS = 4096 * 4096
 """Videos of larger frames are refused: decoders hold many at a time."""
 
@@ -51,11 +53,8 @@ def decode(path: Path, num_frames: int) -> tuple[dict[int, Image.Image], int, fl
     try:
         with av.open(str(path), options=options, metadata_errors="replace") as container:
             return _Decoding(container).sample(num_frames)
-    except MemoryError:
-        raise
     except Exception as error:  # decoders raise anything
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"video {path} cannot be read: {text}") from None
+        raise ValueError(f"video {path} cannot be read: {one_line(error)}") from None
 
 
 def evenly_spaced(count: int, total: int) -> list[int]:
@@ -126,11 +125,7 @@ class _Decoding:
 
 def _upright(frame: Any, pixels: int) -> Image.Image:
     """The frame in RGB as its display matrix says, of at most so many pixels."""
-    image: Image.Image = frame.to_image()
-    if image.width * image.height > pixels:
-        scale = math.sqrt(pixels / (image.width * image.height))
-        width, height = (max(1, int(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2)
+    image = scaled_down(frame.to_image(), pixels)
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image
@@ -139,6 +134,15 @@ def _upright(frame: Any, pixels: int) -> Image.Image:
     signs = tuple(round(x / largest) if largest else 0 for x in (a, b, c, d))
     turn = UPRIGHT.get(signs)  # type: ignore[arg-type]
     return image if turn is None else image.transpose(turn)
+
+
+def scaled_down(image: Image.Image, pixels: int) -> Image.Image:
+    """The image in its proportions, of at most so many pixels."""
+    if image.width * image.height <= pixels:
+        return image
+    scale = math.sqrt(pixels / (image.width * image.height))
+    width, height = (max(1, int(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
 
 
 def _seconds(text: str) -> float:

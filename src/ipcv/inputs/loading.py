@@ -21,8 +21,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
+from ipcv.core.lines import one_line
 from ipcv.families import family_of
-from ipcv.inputs.checkpoint import check_files
+from ipcv.inputs.checkpoint import check_files, check_size
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -66,6 +67,7 @@ def load(
             processor, loader = None, AutoModel
         else:
             raise ValueError(f"a {config.model_type} answers no questions: it is an encoder alone")
+        check_size(source, config, lambda: loader.from_config(config, **options))
         model, found = loader.from_pretrained(
             source,
             config=config,
@@ -79,7 +81,7 @@ def load(
     except MemoryError:
         raise
     except Exception as error:  # of what a checkpoint says, transformers raises anything
-        raise ValueError(f"cannot load {source}: {_one_line(error)}") from error
+        raise ValueError(f"cannot load {source}: {one_line(error)}") from error
     return model.to(target).eval(), processor
 
 
@@ -157,11 +159,5 @@ def torch_device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # fails on the meta device, too
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} cannot be used: {_one_line(error)}") from None
+        raise ValueError(f"device {name!r} cannot be used: {one_line(error)}") from None
     return device
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    is_told = isinstance(error, OSError | ValueError | ImportError) and text
-    return text if is_told else f"{type(error).__name__}: {text}"

@@ -10,11 +10,15 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from ipcv.inputs.decoding import decode, evenly_spaced
+from ipcv.core.lines import one_line
+from ipcv.inputs.decoding import decode, evenly_spaced, scaled_down
 from ipcv.inputs.modes import to_rgb
 
 IMAGE_MEMORY = 300_000_000
 """Bytes that decoding an image may take: larger ones are refused before they are decoded."""
+
+TAKEN_PIXELS = 4096 * 4096
+"""No supported processor keeps more: larger images are scaled down to that at once."""
 
 BYTES_PER_PIXEL = {"JPEG2000": 24, "WEBP": 20, "AVIF": 12}
 """What decoders take at their height, measured; `DECODED_BYTES` where not told."""
@@ -67,7 +71,8 @@ def is_video(path: Path) -> bool:
 def load_image(path: Path) -> Image.Image:
     """The image as RGB, turned as its EXIF orientation says, on white where it is transparent.
 
-    A JPEG too large for `IMAGE_MEMORY` is decoded at a half, a quarter or an eighth of its size.
+    A JPEG too large for `IMAGE_MEMORY` is decoded at a half, a quarter or an eighth of its size,
+    and what is larger than `TAKEN_PIXELS` is scaled down to that.
 
     Raises:
         ValueError: missing, unreadable, truncated, not an image, too large to decode within
@@ -81,15 +86,13 @@ def load_image(path: Path) -> Image.Image:
             with Image.open(path) as image:
                 _fit(image)
                 ImageOps.exif_transpose(image, in_place=True)
-                return to_rgb(image)
+                return scaled_down(to_rgb(image), TAKEN_PIXELS)
     except Image.DecompressionBombError as error:
         raise ValueError(f"image {path} is refused: {error}") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that Pillow can read{_hint(path)}") from None
-    except MemoryError:
-        raise
     except Exception as error:  # decoders and plugins raise anything
-        raise ValueError(f"image {path} cannot be read: {_one_line(error)}") from None
+        raise ValueError(f"image {path} cannot be read: {one_line(error)}") from None
 
 
 def load_video(path: Path, num_frames: int = 8) -> Video:
@@ -161,10 +164,6 @@ def _hint(path: Path) -> str:
     if brand == b"avif" and not features.check("avif"):
         return ": AVIF needs pip install 'pillow>=11.3'"
     return ""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _require_file(path: Path, kind: str) -> None:

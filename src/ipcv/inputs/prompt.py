@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from ipcv.core.lines import one_line
 from ipcv.inputs.media import is_video, load_image, load_video
 
 EXAMPLE_QUESTION = "What number is written?"
@@ -127,8 +128,7 @@ def build_inputs(
     except MemoryError:
         raise
     except Exception as error:  # of a processor's own settings
-        text = " ".join(str(error).split())
-        raise ValueError(f"the model's processor fails: {text or type(error).__name__}") from error
+        raise ValueError(f"the model's processor fails: {one_line(error)}") from error
     _require_context(model, inputs["input_ids"].shape[1], new_tokens)
     return inputs.to(device=model.device, dtype=model.dtype)
 

@@ -98,9 +98,11 @@ class Records:
             if row.get("content") != unit["content"]:
                 self._refuse_other(f"{name} {value}")
             variant: Any = row.get("variant")
+            if variant is None:  # an error
+                return []
             if variant in settings and row.get("settings") != settings[variant]:
                 self._refuse_other(f"settings by the name {variant}")
-            done |= {variant} if variant is not None else set(settings)
+            done.add(variant)
         return [variant for variant in settings if variant not in done]
 
     def _refuse_other(self, what: str) -> NoReturn:
