@@ -1,4 +1,4 @@
-"""Adaptive pruning: smooth cells first, then twins in three blocks; rebuilt at the end."""
+"""Adaptive pruning: smooth cells first, then twins in a few blocks; rebuilt at the end."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ipcv.vision.tokens import TokenRun
 NUM_NEIGHBORS = 5
 """Kept patches that rebuild a removed one."""
 
-STEPS = ((1 / 12, 0.5), (3 / 12, 0.3), (5 / 12, 0.2))
+STEPS = ((1 / 12, 0.4), (2 / 12, 0.25), (3 / 12, 0.2), (5 / 12, 0.15))
 """Where twins go: depths of blocks, as fractions of all, and shares of what they remove."""
 
 
 @dataclass(frozen=True)
 class Adaptive(EveryBlockMethod):
-    """Prune smooth patches first, twins in three blocks, and rebuild them in reverse order.
+    """Prune smooth patches first, twins in a few blocks, and rebuild them in reverse order.
 
     Before the first block those go that differ least from the first patch of their cell of 2 x 2,
-    as by `MixedResolution`. In three blocks of the first half those go that have the most similar
-    counterpart, by bipartite soft matching (Bolya et al., arXiv 2210.09461) of keys and, a little,
-    of places. In the block that removes it a patch still serves as key and value (Attention
-    Stabilization of arXiv 2512.18747); from then on its counterpart counts for it in attention,
-    too, as far as the two are alike. It is rebuilt by what it was plus a locally linear combination
-    of the change of the kept patches with the nearest keys (or, before the first block, states) and
-    places. Between the steps nothing is searched, compared or moved.
+    as by `MixedResolution`. In four blocks of the first half (fewer where there are few) those go
+    that have the most similar counterpart, by bipartite soft matching (Bolya et al.,
+    arXiv 2210.09461) of keys and, a little, of places. In the block that removes it a patch still
+    serves as key and value (Attention Stabilization of arXiv 2512.18747); from then on its
+    counterpart counts for it in attention, too, as far as the two are alike. It is rebuilt by what
+    it was plus a locally linear combination of the change of the kept patches with the nearest keys
+    (or, before the first block, states) and places. Between the steps nothing is searched or moved.
 
     Attributes:
         reduction_ratio: fraction of the patches of each attention segment (image, tile or video

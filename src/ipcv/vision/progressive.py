@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -68,5 +67,6 @@ class Progressive(EveryBlockMethod):
     ) -> TokenRun:
         """All rows."""
         sizes = torch.ones(rows.shape, device=rows.device)
-        rebuild = partial(RECONSTRUCTORS[self.reconstruction], num_neighbors=self.num_neighbors)
-        return PruningRun(lengths, protected, rows, sizes, positions()[rows], rebuild)
+        rule, k = RECONSTRUCTORS[self.reconstruction], self.num_neighbors
+        places = positions()[rows]
+        return PruningRun(lengths, protected, rows, sizes, places, lambda split: rule(split, k))
