@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv import Progressive
-from ipcv.vision.progressive import PruningRun
+from ipcv.vision.pruning import PruningRun
 from ipcv.vision.tokens import Attend, TokenRun, Tokens
 
 
@@ -57,8 +57,7 @@ class WithRun(Progressive):
         rows: Tensor,
         positions: Callable[[], Tensor],
     ) -> TokenRun:
-        sizes = torch.ones(rows.shape, device=rows.device)
-        return self.run(lengths, protected, rows, sizes, self, positions()[rows])
+        return self.run(**vars(super().start(lengths, protected, rows, positions)))
 
 
 @dataclass(frozen=True)

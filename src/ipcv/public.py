@@ -4,6 +4,7 @@ from ipcv import baselines
 from ipcv.api import CompressionHandle, compress, remove
 from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
 from ipcv.settings.presets import Preset, load, preset, save
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.mixed_resolution import MixedResolution
@@ -12,6 +13,7 @@ from ipcv.vision.progressive import Progressive
 __all__ = [
     "DART",
     "IPCV",
+    "Adaptive",
     "CompressionHandle",
     "FastV",
     "LanguageMethod",

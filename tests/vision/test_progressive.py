@@ -20,8 +20,13 @@ from tests.vision.test_reconstruction import located, plain_weights
 from tests.vision.test_tome import PARTS, plain_match
 
 
-def plain_progressive(name, blocks, states, rows, places, method, protected, arguments):
-    """One segment, `(n, C)`, through all blocks; `places (n, 3)` of its rows."""
+def plain_progressive(
+    name, blocks, states, rows, places, method, protected, arguments, beside=lambda keys, _: keys
+):
+    """One segment, `(n, C)`, through all blocks; `places (n, 3)` of its rows.
+
+    `beside(keys, places)` are what counterparts are found by.
+    """
     heads, norm1, norm2, scale1, scale2 = PARTS[name]
     counts = method.removed_per_block(len(rows) - protected, len(blocks))
     sizes, positions, history = [1.0] * len(rows), rows, []
@@ -35,7 +40,7 @@ def plain_progressive(name, blocks, states, rows, places, method, protected, arg
         normed = getattr(block, norm1)(states)
         q, k, v, keys, project = heads(block, normed, positions, arguments)
         count = min(count, (len(states) - protected) // 2)
-        into = plain_match(keys.mean(1), count, protected)
+        into = plain_match(beside(keys.mean(1), places), count, protected)
         stay = [i for i in range(len(states)) if i not in into]
         bias = torch.tensor(sizes).log()
         logits = torch.einsum("qhd,khd->hqk", q[stay], k) / math.sqrt(q.shape[-1]) + bias

@@ -21,6 +21,7 @@ from ipcv.language import LanguageMethod, V2Drop
 from ipcv.settings.methods import LANGUAGE
 from ipcv.settings.presets import Preset, preset
 from ipcv.settings.typed import Given
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.mixed_resolution import MixedResolution
@@ -86,6 +87,10 @@ def _progressive(model: nn.Module, ratio: float) -> Variant:
     return Variant(Progressive(ratio))
 
 
+def _adaptive(model: nn.Module, ratio: float) -> Variant:
+    return Variant(Adaptive(ratio))
+
+
 def _downsampling(model: nn.Module, ratio: float) -> Variant:
     """As many patches fewer."""
     return Variant(downsample=Downsample(math.sqrt(1 - ratio)))
@@ -105,6 +110,7 @@ VISION_METHODS: dict[str, Maker] = {
     "published": _published,
     "mixed-resolution": _mixed_resolution,
     "progressive": _progressive,
+    "adaptive": _adaptive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),
     "downsample": _downsampling,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ipcv.baselines import CDPruner, ToMe, VisionZip
 from ipcv.core.config import Config
 from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.mixed_resolution import MixedResolution
@@ -17,6 +18,7 @@ VISION: dict[str, type[VisionMethod]] = {
     "ipcv": IPCV,
     "mixed-resolution": MixedResolution,
     "progressive": Progressive,
+    "adaptive": Adaptive,
     "tome": ToMe,
 }
 LANGUAGE: dict[str, type[LanguageMethod]] = {

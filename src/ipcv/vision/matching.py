@@ -9,6 +9,12 @@ from torch.nn import functional as F
 from ipcv.core import ops
 from ipcv.vision.cells import cell_numbers, distance_to_first
 
+PLACE_WEIGHT = 0.09
+"""What nearness along one side of the picture adds to the cosine of keys."""
+
+PICTURE_ANGLE = 2.4
+"""Radians from one end of a picture's longer side to the other."""
+
 
 def match(keys: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
     """Bipartite soft matching of Token Merging (Bolya et al., arXiv 2210.09461, section 3).
@@ -26,10 +32,28 @@ def match(keys: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
         which each token goes; int64.
     """
     best, counterpart = best_counterparts(keys[:, protected:])
-    order = best.argsort(dim=-1, descending=True, stable=True)
-    merged = order[:, :r]
+    merged = _lowest(-best, r)
     target = protected + 2 * counterpart.gather(1, merged) + 1
     return _leave_out(protected + 2 * merged, target, keys.shape[1])
+
+
+def beside_places(keys: Tensor, places: Tensor) -> Tensor:
+    """Keys with places as more features, so that near tokens match before distant ones.
+
+    To the cosine of two keys that of the angles between them is added, by rows and by columns, of
+    which the whole picture spans `PICTURE_ANGLE`, each with the weight `PLACE_WEIGHT`.
+
+    Args:
+        keys: `(G, n, D)`.
+        places: `(G, n, 3)` int64: frame or tile, row and column of each; one frame a group.
+
+    Returns:
+        `(G, n, D + 4)` fp32.
+    """
+    extent = places[..., 1:].amax((1, 2), keepdim=True) + 1
+    angle = places[..., 1:] * (PICTURE_ANGLE / extent)
+    on_circles = PLACE_WEIGHT**0.5 * torch.cat([angle.cos(), angle.sin()], dim=-1)
+    return torch.cat([F.normalize(keys.float(), dim=-1), on_circles], dim=-1)
 
 
 def smoothest(states: Tensor, places: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
@@ -46,9 +70,16 @@ def smoothest(states: Tensor, places: Tensor, r: int, protected: int = 0) -> tup
     """
     cell = cell_numbers(places[:, protected:])
     distance, first = distance_to_first(states[:, protected:], cell)
-    left_out = distance.argsort(dim=1, stable=True)[:, :r]
+    left_out = _lowest(distance, r)
     target = first.gather(1, left_out)
     return _leave_out(protected + left_out, protected + target, states.shape[1])
+
+
+def _lowest(values: Tensor, r: int) -> Tensor:
+    """`(G, r)`: places of the lowest of `(G, n)`; equal ones are chosen evenly over the group."""
+    rank = torch.arange(values.shape[1], device=values.device)
+    evenly = (rank * ops.SPREAD % 2**32).argsort()
+    return evenly[values[:, evenly].argsort(dim=1, stable=True)[:, :r]]
 
 
 def _leave_out(left_out: Tensor, target: Tensor, length: int) -> tuple[Tensor, Tensor]:

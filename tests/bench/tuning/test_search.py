@@ -177,11 +177,17 @@ def test_goals_out_of_range(goal, value):
 def test_named_methods_are_tried_once_and_where_they_work():
     plain = [c.name for c in named_candidates(build("qwen2_vl"))]
     assert plain[0] == "published"
-    assert set(plain[1:]) == {"mixed-resolution", "progressive", "tome", "tome-decreasing"}
+    assert set(plain[1:]) == {
+        "mixed-resolution",
+        "progressive",
+        "adaptive",
+        "tome",
+        "tome-decreasing",
+    }
     # No control, and not the preset, which is the published one here.
     windowed = build("qwen2_5_vl")
     windows = {c.name for c in named_candidates(windowed)}
-    assert windows == set(plain) - {"tome", "tome-decreasing", "progressive"}
+    assert windows == set(plain) - {"tome", "tome-decreasing", "progressive", "adaptive"}
     assert Space.of(windowed) == Space(4, (ipcv.IPCV,))
     assert Space.of(build("qwen2_vl")) == Space(4)
 
