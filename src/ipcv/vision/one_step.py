@@ -105,7 +105,7 @@ class OneStepEngine(VisionEngine[_State]):
         self.method = method
         first, depth = method.prune_layer, len(adapter.blocks)
         self.first_block = max(0, first - 1)
-        self._stabilized = range(first, min(depth, first + method.stabilization_layers))
+        self._behind = min(depth, first + method.stabilization_layers)
 
     def agree(self, states: Tensor) -> None:
         """Make states that rows are chosen by the same in all processes that share an encoder.
@@ -118,7 +118,11 @@ class OneStepEngine(VisionEngine[_State]):
 
     def attends(self, index: int) -> bool:
         is_pruned = index >= self.method.prune_layer
-        return index in self._stabilized or (is_pruned and self.adapter.attends_kept)
+        return self._is_stabilized(index) or (is_pruned and self.adapter.attends_kept)
+
+    def _is_stabilized(self, index: int) -> bool:
+        """Whether removed rows serve as keys and values in this block."""
+        return self.method.prune_layer <= index < self._behind
 
     def enter(
         self, call: _State, index: int, hidden_states: Tensor, arguments: Arguments
@@ -152,7 +156,8 @@ class OneStepEngine(VisionEngine[_State]):
         layout = self.method.compete(items)
         with full_precision(rows.device):
             choice = self.method.choose(previous, rows, layout)
-            blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
+            first = self.method.prune_layer
+            blocks = len(self.adapter.blocks), first, self._behind - first
             known = tuple(choice.counts) if layout.group_lengths == items.group_lengths else None
             self.record(OneStepCall(items, known, choice.kept, *blocks))
             if not choice.keeps_all:
@@ -163,7 +168,7 @@ class OneStepEngine(VisionEngine[_State]):
         if (selection := call.selection) is None:
             return None
         keys = None
-        if index in self._stabilized:
+        if self._is_stabilized(index):
             keys = self._keys(call, selection, index, hidden_states)
         arguments = on_device(call.arguments, hidden_states.device)
         attention = self.adapter.attention(self.adapter.blocks[index])
