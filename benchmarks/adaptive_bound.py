@@ -1,7 +1,7 @@
 """The gain of an adaptive ratio: per image the best of the measured ones, at equal mean time.
 
 ipcv eval … --records dinov2.jsonl --json dinov2.json
-python benchmarks/adaptive_bound.py dinov2.jsonl dinov2.json progressive
+python benchmarks/adaptive_bound.py dinov2.jsonl dinov2.json adaptive
 
 The choice knows each image's result, which no method does: a bound, not a method.
 """

@@ -22,7 +22,7 @@ SHOWN = (
     ("published", 0.65),
     ("tome-decreasing", 0.8),
     ("mixed-resolution", 0.5),
-    ("progressive", 0.65),
+    ("adaptive", 0.65),
     ("downsample", 0.5),
 )
 """At about half of the encoder's time each."""

@@ -20,7 +20,7 @@ from ipcv.core.arguments import Arguments, bind
 from ipcv.core.hooks import Hooks, Method, states_of, with_states
 from ipcv.families import adapter_for
 from ipcv.vision.adapters.base import EncoderAdapter
-from ipcv.vision.selection import Choice, Selection
+from ipcv.vision.selection import Choice, Selection, Step
 
 
 class Gathered:
@@ -113,7 +113,9 @@ class Straightforward:
         choice = self.method.choose(self.previous, rows, layout)
         states = rows[choice.removed], rows[choice.kept]
         neighbors = all_nearest(*states, choice, self.method.num_neighbors)
-        self.selection = Selection(*choice, Gathered(*states, neighbors))  # type: ignore[arg-type]
+        gathered: Any = Gathered(*states, neighbors)
+        step = Step(choice.kept, choice.removed, gathered)
+        self.selection = Selection(choice.layout, choice.counts, choice.kept, (step,))
 
 
 @contextmanager

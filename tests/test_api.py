@@ -188,7 +188,7 @@ def test_a_handle_that_was_not_kept():
     prompt = FAMILIES["qwen2_vl"].inputs(model, [["small"]])
     with torch.no_grad():
         before = model(**prompt)[0]
-        ipcv.compress(model, ipcv.Progressive(0.5))
+        ipcv.compress(model, ipcv.Adaptive(0.5))
         assert not torch.equal(model(**prompt)[0], before)
         ipcv.remove(model)
         assert torch.equal(model(**prompt)[0], before)

@@ -19,12 +19,11 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 import ipcv
 from ipcv.baselines import ToMe
 from ipcv.families import adapter_for
-from ipcv.vision.one_step import OneStepMethod
 
 METHODS = {
     "IPCV": ipcv.IPCV(1, 0.5, 2, 3),
     "MixedResolution": ipcv.MixedResolution(0.5),
-    "Progressive": ipcv.Progressive(0.5),
+    "Adaptive": ipcv.Adaptive(0.5),
     "ToMe": ToMe(0.1),
 }
 
@@ -101,9 +100,9 @@ WAYS["attention flex_attention"] = Way(
 
 @way(
     "output_attentions",
-    "right with IPCV and MixedResolution; refused with Progressive and ToMe",
+    "right; refused with ToMe",
     "attends ahead of the blocks",
-    lambda method: not isinstance(method, OneStepMethod),
+    lambda method: isinstance(method, ToMe),
 )
 def _(model, inputs, method):
     expected = plain(model, inputs, method)

@@ -96,7 +96,7 @@ def compress(
         model: a supported `transformers` model: the full one or, with `vision` alone, also its
             inner model or a bare encoder.
         vision: a method for the vision encoder: `ipcv.IPCV`, `ipcv.MixedResolution`,
-            `ipcv.Progressive`, a rival from `ipcv.baselines`, or one of your own.
+            `ipcv.Adaptive`, a rival from `ipcv.baselines`, or one of your own.
             `ipcv.preset(model).vision` is what is known to be good for a model.
         language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
             `ipcv.RandomDrop`; or one at the encoder's output, `ipcv.baselines.VisionZip` or
@@ -109,7 +109,7 @@ def compress(
     """
     if vision is None and language is None:
         raise TypeError("nothing to do: give vision, language or both")
-    require_instance("vision", vision, VisionMethod, "such as ipcv.IPCV() or ipcv.Progressive()")
+    require_instance("vision", vision, VisionMethod, "such as ipcv.Adaptive() or ipcv.IPCV()")
     require_instance("language", language, LanguageMethod, "such as ipcv.DART() or ipcv.FastV()")
     stats, engines, encoder = Stats(), list[Hooked[Any]](), None
     if vision is not None:

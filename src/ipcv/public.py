@@ -8,7 +8,6 @@ from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.mixed_resolution import MixedResolution
-from ipcv.vision.progressive import Progressive
 
 __all__ = [
     "DART",
@@ -19,7 +18,6 @@ __all__ = [
     "LanguageMethod",
     "MixedResolution",
     "Preset",
-    "Progressive",
     "RandomDrop",
     "V2Drop",
     "VisionMethod",

@@ -12,7 +12,7 @@ PARTS = [
     Variant(ipcv.IPCV(1, 0.5, selector="uniform")),
     Variant(language=ipcv.DART(prune_layer=1)),
     Variant(ipcv.IPCV(1, 0.5), ipcv.FastV(prune_layer=1)),
-    Variant(ipcv.Progressive(0.5), ipcv.RandomDrop(prune_layer=1)),
+    Variant(ipcv.Adaptive(0.5), ipcv.RandomDrop(prune_layer=1)),
     Variant(baselines.ToMe(0.1, "decreasing")),
 ]
 

@@ -23,7 +23,7 @@ def small():
 
 def test_dinov2_small():
     model = small()
-    assert ipcv.preset(model).vision == ipcv.Progressive(0.65)
+    assert ipcv.preset(model).vision == ipcv.Adaptive(0.65)
     assert ipcv.preset(model, published=True).vision == ipcv.IPCV(4, 0.65, 2)
     with ipcv.compress(model, *ipcv.preset(model)):
         pass

@@ -6,7 +6,7 @@ import ipcv
 from ipcv.baselines import ToMe
 from ipcv.settings.typed import Given, parse_pairs
 
-PRESET, PUBLISHED = ipcv.Progressive(0.7), ipcv.IPCV(4, 0.65, 2)
+PRESET, PUBLISHED = ipcv.Adaptive(0.7), ipcv.IPCV(4, 0.65, 2)
 
 
 def vision(*arguments, **named):
@@ -28,8 +28,8 @@ def test_no_pair(pair):
 
 def test_what_is_not_given_comes_from_the_first_preset_of_the_method():
     assert vision() == PRESET
-    assert vision(None, {"reduction_ratio": 0.5}) == ipcv.Progressive(0.5)
-    assert vision("progressive", {"smooth_share": 0}) == ipcv.Progressive(0.7, smooth_share=0)
+    assert vision(None, {"reduction_ratio": 0.5}) == ipcv.Adaptive(0.5)
+    assert vision("adaptive", {"smooth_share": 0}) == ipcv.Adaptive(0.7, smooth_share=0)
     assert vision("ipcv", {"num_neighbors": 3}) == ipcv.IPCV(4, 0.65, 2, 3)
     assert vision("ToMe", {"r": 0.1}) == ToMe(0.1)
 
@@ -39,12 +39,12 @@ def test_a_file_goes_before_the_presets(tmp_path):
     ipcv.save(path, ipcv.Preset(ipcv.IPCV(1, 0.3)))
     assert vision(file=path) == ipcv.IPCV(1, 0.3)
     assert vision("ipcv", {"reduction_ratio": 0.4}, file=path) == ipcv.IPCV(1, 0.4)
-    assert vision("progressive", file=path) == PRESET
+    assert vision("adaptive", file=path) == PRESET
 
 
 def test_a_setting_is_refused_before_any_model_where_no_method_has_it():
     Given(vision={"smooth_share": 0.5})
     with pytest.raises(ValueError, match="IPCV has no setting colour"):
         Given(vision={"colour": 1})
-    with pytest.raises(ValueError, match="Progressive has no setting selector"):
+    with pytest.raises(ValueError, match="Adaptive has no setting selector"):
         vision(None, {"selector": "norm"})

@@ -37,32 +37,38 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("tests", 60, "-m gpu.tests", "", "-m 'not slow' -k 'qwen2_vl or internvl'"),
+    Part(
+        "tests",
+        60,
+        "-m gpu.tests",
+        "--ignore=tests/gpu/test_run.py",
+        "-m 'not slow' -k 'qwen2_vl or internvl'",
+    ),
     Part(
         "speed",
         160,
         "benchmarks/speed.py",
         f"{FULL} --seconds 1 --attention sdpa flash_attention_2 "
         "--shapes qwen2-vl-7b qwen2.5-vl-7b qwen3-vl-8b internvl3-8b "
-        "--cases 1,024 4,096 256 '8 x 1,024' 16,384 '64 frames x 576'",
+        "--cases '8 x 1,024' 4,096 16,384 '64 frames x 576' 1,024 256",
         f"{SMALL} --seconds 0 --shapes qwen2-vl-7b --cases 64",
     ),
     Part(
         "fixed-lengths",
-        55,
+        45,
         "benchmarks/fixed_lengths.py",
         FULL,
         f"{SMALL} --shapes qwen2-vl-7b --case 64 --backend eager --repetitions 2",
     ),
     Part(
         "generation",
-        70,
+        75,
         "benchmarks/generation.py",
         f"{FULL} --shape qwen2-vl-2b",
         "--dtype float32 --side 112 --new-tokens 2 --repetitions 1 --requests 1 2",
     ),
     Part("precision", 50, "benchmarks/precision.py", "", "--questions 6"),
-    Part("one-call", 25, "benchmarks/one_call.py", FULL, f"{SMALL} --case 64"),
+    Part("one-call", 30, "benchmarks/one_call.py", FULL, f"{SMALL} --case 64"),
 )
 
 
@@ -103,6 +109,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="folder for the results")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it still work?")
+    names = [part.name for part in PARTS]
+    parser.add_argument("--parts", nargs="+", choices=names, help="these again; others stay")
     parser.add_argument("--dinov2", help="folder with a vision encoder for the fidelity")
     parser.add_argument("--photos", help="folder with images for it")
     parser.add_argument("--patience", type=float, default=1, help="factor on the time limits")
@@ -123,9 +131,13 @@ def main() -> int:
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     content = {"device": name, "quick": options.quick, "versions": versions(), "parts": {}}
     print(content, flush=True)
+    path = options.out / f"gpu-{slug}.json"
+    if options.parts and path.exists():
+        content["parts"] = json.loads(path.read_text())["parts"]
     for part in PARTS:
-        content["parts"][part.name] = run(part, options)
-        write_json(options.out / f"gpu-{slug}.json", content)
+        if part.name in (options.parts or part.name):
+            content["parts"][part.name] = run(part, options)
+            write_json(path, content)
     ended = {part["ended"] for part in content["parts"].values()}
     return 0 if ended == {"finished"} else 1
 

@@ -25,7 +25,6 @@ from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.mixed_resolution import MixedResolution
-from ipcv.vision.progressive import Progressive
 
 Maker = Callable[[nn.Module, float], "Variant"]
 UNCOMPRESSED, TUNED_NAME = "uncompressed", "tuned"
@@ -83,10 +82,6 @@ def _mixed_resolution(model: nn.Module, ratio: float) -> Variant:
     return Variant(MixedResolution(ratio))
 
 
-def _progressive(model: nn.Module, ratio: float) -> Variant:
-    return Variant(Progressive(ratio))
-
-
 def _adaptive(model: nn.Module, ratio: float) -> Variant:
     return Variant(Adaptive(ratio))
 
@@ -109,7 +104,6 @@ VISION_METHODS: dict[str, Maker] = {
     "ipcv": _preset,
     "published": _published,
     "mixed-resolution": _mixed_resolution,
-    "progressive": _progressive,
     "adaptive": _adaptive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),

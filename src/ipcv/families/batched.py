@@ -7,6 +7,7 @@ from functools import partial
 from ipcv.families.images import llava_images, tiled_images
 from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
 from ipcv.language import FastV
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.adapters.batched import (
     BatchedEncoder,
     ClipEncoder,
@@ -18,7 +19,6 @@ from ipcv.vision.adapters.batched import (
 from ipcv.vision.adapters.dinov3 import Dinov3Encoder
 from ipcv.vision.adapters.tiles import INTERNVL_TILES, LLAVA_TILES
 from ipcv.vision.ipcv import IPCV
-from ipcv.vision.progressive import Progressive
 
 _encoder = partial(
     EncoderKind,
@@ -34,7 +34,7 @@ DINOV2 = _encoder(
     "one image per row of the batch, CLS",
     tuned={
         Size(width=384, depth=12): Tuned(
-            Progressive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "progressive 0.65"
+            Adaptive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "adaptive 0.65"
         )
     },
 )

@@ -12,12 +12,10 @@ from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.mixed_resolution import MixedResolution
-from ipcv.vision.progressive import Progressive
 
 VISION: dict[str, type[VisionMethod]] = {
     "ipcv": IPCV,
     "mixed-resolution": MixedResolution,
-    "progressive": Progressive,
     "adaptive": Adaptive,
     "tome": ToMe,
 }
@@ -48,6 +46,7 @@ REMOVED = {
     "contrast": "the method MixedResolution, with its reduction_ratio alone",
     **dict.fromkeys(("nearest", "softmax"), 'the reconstruction "mean"'),
     **dict.fromkeys(("local", "affine"), 'the reconstruction "linear"'),
+    **dict.fromkeys(("progressive", "Progressive"), "the method Adaptive"),
     "RandomPrune": 'the method IPCV with selector "random"',
     "UniformPrune": 'the method IPCV with selector "uniform"',
     "PruneOnly": 'the method IPCV with stabilization_layers 0 and reconstruction "none"',

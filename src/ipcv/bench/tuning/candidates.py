@@ -14,9 +14,9 @@ from torch import nn
 from ipcv.api import compress
 from ipcv.bench.variants import VISION_METHODS
 from ipcv.families import adapter_for
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
-from ipcv.vision.progressive import Progressive
 from ipcv.vision.selectors import COMPARING
 
 PUBLISHED = "published"
@@ -81,13 +81,12 @@ class Space:
     """Settings to try in an encoder of `depth` blocks, of these kinds of methods."""
 
     depth: int
-    kinds: tuple[type[VisionMethod], ...] = (IPCV, Progressive)
+    kinds: tuple[type[VisionMethod], ...] = (IPCV, Adaptive)
 
     @classmethod
     def of(cls, model: nn.Module) -> Space:
         """For the vision encoder of `model`."""
-        works = _works(model, Progressive())
-        return cls(len(adapter_for(model).blocks), cls.kinds if works else cls.kinds[:1])
+        return cls(len(adapter_for(model).blocks))
 
     def draw(self, rng: Random) -> VisionMethod:
         """Random settings."""
