@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from ipcv.bench.scenes import HELD_OUT, compose
+from ipcv.bench.scenes import HELD_OUT, Question, SceneObject, compose
+from ipcv.bench.scenes.pictures import COMPOSERS, DRAWN
 from tiny.prompts import Packed, Prompter
 from tiny.targets import cell_targets
 
@@ -25,11 +26,15 @@ _STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to draw: the sizes (width, height) to pick from, and how much fits into a batch."""
+    """What to draw: the sizes (width, height) to pick from, and how much fits into a batch.
+
+    ``pictures`` says how often which is drawn.
+    """
 
     sizes: tuple[tuple[int, int], ...]
     patches: int
     questions: int = 0
+    pictures: dict[str, float] = field(default_factory=lambda: {DRAWN: 1.0})
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,23 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
     patches, targets, packs = [], [], []
     for _ in range(count):
         scene_rng = random.Random(rng.randrange(HELD_OUT))
-        image, objects = compose(scene_rng, size, *_crowd(scene_rng, size, plan.questions > 0))
+        name = rng.choices(list(plan.pictures), list(plan.pictures.values()))[0]
+        questions: Sequence[Question] = ()
+        objects: Sequence[SceneObject]
+        if name == DRAWN:
+            image, objects = compose(scene_rng, size, *_crowd(scene_rng, size, plan.questions > 0))
+        else:
+            sheet = COMPOSERS[name](scene_rng, size)
+            image, objects, questions = sheet.image, sheet.objects, sheet.questions
         patches.append(image_patches(image))
-        targets.append(cell_targets(objects, size))
+        targets.append(cell_targets(objects, size, questions if name != "photo" else ()))
         if prompter is not None:
-            questions = prompter.ask_many(objects, scene_rng, plan.questions)
-            packs.append(prompter.pack(objects, questions))
+            asked = (
+                prompter.choose(questions, scene_rng, plan.questions)
+                if questions
+                else prompter.ask_many(objects, scene_rng, plan.questions)
+            )
+            packs.append(prompter.pack(objects, asked))
     return {
         "patches": np.stack(patches),
         "grid": (size[1] // PATCH, size[0] // PATCH),

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, Qwen2VLForConditionalGeneration
 
-from ipcv.bench.scenes import HELD_OUT, QUESTION_KINDS, draw_scene
+from ipcv.bench.scenes import HELD_OUT
+from ipcv.bench.scenes.pictures import DRAWN, PICTURES, draw_picture
 from tiny.data import Batch, image_patches, normalize
 from tiny.forward import answer, encode
 from tiny.optimizer import Muon
@@ -111,12 +112,15 @@ class Trainer:
         )
 
     @torch.no_grad()
-    def validate(self, size: tuple[int, int], scenes: int, batch_size: int) -> dict[str, float]:
+    def validate(
+        self, size: tuple[int, int], scenes: int, batch_size: int, picture: str = DRAWN
+    ) -> dict[str, float]:
         """Exact match of the averaged model by kind, on held-out scenes, answers fed in."""
+        kinds = PICTURES[picture]
         hits: dict[str, list[bool]] = defaultdict(list)
         for first in range(VALIDATION, VALIDATION + scenes, batch_size):
-            drawn = [draw_scene(seed, size) for seed in range(first, first + batch_size)]
-            drawn = [scene for scene in drawn if len(scene.questions) == len(QUESTION_KINDS)]
+            drawn = [draw_picture(picture, s, size) for s in range(first, first + batch_size)]
+            drawn = [scene for scene in drawn if len(scene.questions) == len(kinds)]
             packed = self.prompter.collate(
                 [self.prompter.pack(scene.objects, scene.questions) for scene in drawn]
             )
@@ -127,7 +131,7 @@ class Trainer:
             _, merged = encode(self.averaged.model.visual, patches, batch.rows, batch.columns)
             state = self._answer(self.averaged, merged, batch)[-1]
             _, right = answer_loss(self.averaged, state, packed)
-            for kind, column in zip(QUESTION_KINDS, right.T.tolist(), strict=True):
+            for kind, column in zip(kinds, right.T.tolist(), strict=True):
                 hits[kind] += column
         scores = {kind: sum(column) / len(column) for kind, column in hits.items()}
         return {"all": sum(scores.values()) / len(scores)} | scores

@@ -40,9 +40,7 @@ def _entries(rng: random.Random, most: int, letters: int) -> list[Entry]:
             return list(zip(labels, colours, values, strict=True))
 
 
-def _ask(
-    sheet: Sheet, entries: list[Entry], placed: list[tuple[int, int, int]], part: str
-) -> None:
+def _ask(sheet: Sheet, entries: list[Entry], placed: list[tuple[int, int, int]], part: str) -> None:
     """All questions; `placed` has the objects of each entry: label, mark, number."""
     for (label, colour, value), (word, mark, number) in zip(entries, placed, strict=True):
         sheet.ask("chart-value", f"What number is at {label}?", str(value), (word,), number)
