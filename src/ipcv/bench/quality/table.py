@@ -48,13 +48,15 @@ OVERALL = {
     "p": "p",
     "cosine": "cosine",
     "relative_error": "error",
+    "recall": "recall@1",
+    "segments": "segments",
     "kl": "KL",
     "same_token": "same token",
     "same_answer": "same answer",
 }
 """Columns that are no kinds of content, and their titles."""
 
-FIDELITY = ("cosine", "relative_error", "kl", "same_token", "same_answer")
+FIDELITY = ("cosine", "relative_error", "recall", "segments", "kl", "same_token", "same_answer")
 
 
 def fidelity_summary(rows: Sequence[Row], found: dict[str, Quality]) -> dict[str, dict[str, Any]]:
@@ -65,7 +67,7 @@ def fidelity_summary(rows: Sequence[Row], found: dict[str, Quality]) -> dict[str
         summary: dict[str, Any] = {"time": quality.time}
         for measure in FIDELITY:
             values = [row[measure] for row in own if row.get(measure) is not None]
-            if values:
+            if values and all(measure in row for row in own):  # rows of earlier versions lack some
                 summary[measure] = mean(values)
         kinds: dict[str, list[float]] = {}
         for row in own:

@@ -102,7 +102,7 @@ def _noise(rng: random.Random, size: tuple[int, int]) -> Image.Image:
 
 
 def paint_photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """A crop of a photo, of random scale, faded towards a pale colour, of `size` (width, height)."""
+    """A crop of a photo of `size` (width, height), of random scale, faded towards a pale colour."""
     photo = _photo(rng.choice(PHOTOS))
     fit = min(photo.width / size[0], photo.height / size[1])
     scale = fit * rng.uniform(0.4, 1.0)
