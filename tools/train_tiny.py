@@ -106,7 +106,7 @@ def train(
             if stage.plan.questions:
                 side = 448 if stage.plan.sizes == LARGE else 224
                 for picture in stage.plan.pictures:
-                    scores = trainer.validate((side, side), 48, 8, picture)
+                    scores = trainer.validate((side, side), 32, picture)
                     print_scores(f"  held out {picture}, {side} px", scores)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, Qwen2VLForConditionalGeneration
 
 from ipcv.bench.scenes import HELD_OUT
-from ipcv.bench.scenes.pictures import DRAWN, PICTURES, draw_picture
+from ipcv.bench.scenes.pictures import DRAWN, draw_picture
 from tiny.data import Batch, image_patches, normalize
 from tiny.forward import answer, encode
 from tiny.optimizer import Muon
@@ -106,33 +106,27 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        weight = 1 - min(_EMA, 1 - 1 / self.step)
+        weight = min(1.0, max(1 - _EMA, 10 / self.step))  # of a tenth of the steps at most
         torch._foreach_lerp_(
             list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], weight
         )
 
     @torch.no_grad()
     def validate(
-        self, size: tuple[int, int], scenes: int, batch_size: int, picture: str = DRAWN
+        self, size: tuple[int, int], scenes: int, picture: str = DRAWN
     ) -> dict[str, float]:
         """Exact match of the averaged model by kind, on held-out scenes, answers fed in."""
-        kinds = PICTURES[picture]
         hits: dict[str, list[bool]] = defaultdict(list)
-        for first in range(VALIDATION, VALIDATION + scenes, batch_size):
-            drawn = [draw_picture(picture, s, size) for s in range(first, first + batch_size)]
-            drawn = [scene for scene in drawn if len(scene.questions) == len(kinds)]
-            packed = self.prompter.collate(
-                [self.prompter.pack(scene.objects, scene.questions) for scene in drawn]
-            )
-            patches = normalize(
-                torch.stack([torch.from_numpy(image_patches(s.image)) for s in drawn]).numpy()
-            )
+        for seed in range(VALIDATION, VALIDATION + scenes):
+            scene = draw_picture(picture, seed, size)
+            packed = self.prompter.collate([self.prompter.pack(scene.objects, scene.questions)])
+            patches = normalize(image_patches(scene.image)[None])
             batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed)
             _, merged = encode(self.averaged.model.visual, patches, batch.rows, batch.columns)
             state = self._answer(self.averaged, merged, batch)[-1]
             _, right = answer_loss(self.averaged, state, packed)
-            for kind, column in zip(kinds, right.T.tolist(), strict=True):
-                hits[kind] += column
+            for question, is_right in zip(scene.questions, right[0].tolist(), strict=True):
+                hits[question.kind].append(is_right)
         scores = {kind: sum(column) / len(column) for kind, column in hits.items()}
         return {"all": sum(scores.values()) / len(scores)} | scores
 

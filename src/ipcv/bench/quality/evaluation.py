@@ -13,16 +13,19 @@ from PIL.Image import Image
 from rich.console import RenderableType
 from torch import nn
 
+from ipcv.bench.quality.best import best_at
 from ipcv.bench.quality.estimates import Quality, compare_at, qualities
 from ipcv.bench.quality.fidelity import Observe, evaluate_images, find_images
 from ipcv.bench.quality.identity import model_identity
 from ipcv.bench.quality.intervals import Estimate
+from ipcv.bench.quality.kinds import image_kinds, question_kinds
 from ipcv.bench.quality.observe import PROMPT, observer
 from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.quality.relative_time import UNITS, relative_times
 from ipcv.bench.quality.suite import ask_variant, evaluate_scenes, held_out_scenes
 from ipcv.bench.quality.table import (
     TIMES,
+    best_table,
     equal_time_tables,
     fidelity_summary,
     suite_summary,
@@ -30,6 +33,7 @@ from ipcv.bench.quality.table import (
     worst_images,
 )
 from ipcv.bench.scenes import Scene
+from ipcv.bench.scenes.pictures import DRAWN
 from ipcv.bench.variants import Variant
 from ipcv.inputs.media import load_image
 
@@ -45,6 +49,7 @@ class Report:
         label: what the quality is.
         summary: per variant its numbers.
         found: per variant its quality, unit by unit.
+        kinds: the same per kind of content.
         notes: what else is to be said.
         extra: what else goes into JSON.
     """
@@ -52,6 +57,7 @@ class Report:
     label: str
     summary: dict[str, dict[str, Any]]
     found: dict[str, Quality]
+    kinds: dict[str, dict[str, Quality]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -60,24 +66,36 @@ class Report:
         """Per variant its encoder time, relative to uncompressed, and its quality."""
         return {name: (q.time, q.estimate) for name, q in self.found.items()}
 
-    def tables(self) -> list[RenderableType]:
-        """For people."""
+    def tables(self, time: float = 0.5) -> list[RenderableType]:
+        """For people; the best method of each kind is named at that encoder time."""
         if not self.found:
             return self.notes  # type: ignore[return-value]
         return [
             *summary_tables(self.label, self.summary),
             *equal_time_tables(self.found),
+            best_table(self._named(), time),
             *self.notes,
         ]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, time: float = 0.5) -> dict[str, Any]:
         """JSON types; an estimate is a list of mean, low and high."""
+        best = best_at(self._named(), time)
         return {
             "label": self.label,
             "variants": self.summary,
             "at_equal_time": compare_at(self.found, TIMES)._asdict(),
+            "best": {
+                "time": time,
+                "kinds": {
+                    kind: {**found._asdict(), "decided": found.decided}
+                    for kind, found in best.items()
+                },
+            },
             **self.extra,
         }
+
+    def _named(self) -> dict[str, dict[str, Quality]]:
+        return {"all": self.found, **self.kinds}
 
 
 class Evaluation(ABC):
@@ -112,13 +130,19 @@ class Evaluation(ABC):
 
 @dataclass(frozen=True)
 class Suite(Evaluation):
-    """So many questions of the built-in suite."""
+    """So many questions of the built-in suite, about these pictures."""
 
     questions: int = 300
+    pictures: tuple[str, ...] = (DRAWN,)
+
+    @cached_property
+    def scenes(self) -> list[Scene]:
+        """What is asked about."""
+        return list(held_out_scenes(self.questions, pictures=self.pictures))
 
     @property
     def steps(self) -> int:
-        return len(list(held_out_scenes(self.questions))) + TURNS + 1
+        return len(self.scenes) + TURNS + 1
 
     def run(
         self,
@@ -130,19 +154,25 @@ class Suite(Evaluation):
         on_step: Callable[[], None],
     ) -> Report:
         run = {"task": "suite", "model": name, "questions": self.questions}
+        if self.pictures != (DRAWN,):
+            run["pictures"] = list(self.pictures)
         kept = Records(records, run | (model_identity(model, processor) if records else {}))
-        scenes = list(held_out_scenes(self.questions))
-        evaluate_scenes(model, processor, scenes, variants, kept, on_step)
+        evaluate_scenes(model, processor, self.scenes, variants, kept, on_step)
 
         def encoder_ms(scene: Scene, variant: Variant) -> float:
             quick = replace(scene, questions=scene.questions[:1])
             return ask_variant(model, processor, quick, variant)[1]
 
-        times = relative_times(scenes, variants, encoder_ms, on_step, TURNS)
+        times = relative_times(self.scenes, variants, encoder_ms, on_step, TURNS)
         rows = _of(kept.rows, variants)
         found = qualities(rows, "scene", "right", times)
         label = f"right answers, of {self.questions:,} held-out questions"
-        return Report(label, suite_summary(rows, found), found, extra={"questions": self.questions})
+        kinds = {
+            kind: qualities(part, "scene", "right", times)
+            for kind, part in question_kinds(rows).items()
+        }
+        summary, extra = suite_summary(rows, found), {"questions": self.questions}
+        return Report(label, summary, found, kinds, extra=extra)
 
 
 @dataclass(frozen=True)
@@ -233,6 +263,7 @@ def fidelity_report(
         SCORES[score],
         fidelity_summary(rows, found),
         found,
+        {kind: qualities(part, "image", score, times) for kind, part in image_kinds(rows).items()},
         notes,
         {"images": len(seen), "skipped": broken, "worst": worst},
     )

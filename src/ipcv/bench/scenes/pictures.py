@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ipcv.bench.scenes import QUESTION_KINDS, Scene, draw_scene
 from ipcv.bench.scenes.charts import KINDS as CHART_KINDS
@@ -16,6 +16,7 @@ from ipcv.bench.scenes.questions import Question
 from ipcv.bench.scenes.screens import KINDS as SCREEN_KINDS
 from ipcv.bench.scenes.screens import compose_screen
 from ipcv.bench.scenes.sheet import Sheet
+from ipcv.core.config import require_name
 
 DRAWN = "drawn"
 """The name of the pictures of `draw_scene`."""
@@ -36,6 +37,19 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "photo": PHOTO_KINDS,
 }
 """The question kinds of each picture."""
+
+
+def check_pictures(names: Sequence[str] | None) -> tuple[str, ...]:
+    """These, or drawn scenes. Raises `ValueError` for one that is none of `PICTURES`."""
+    for name in names or ():
+        require_name("picture", name, PICTURES)
+    return tuple(dict.fromkeys(names or (DRAWN,)))
+
+
+def picture_of(kind: str) -> str:
+    """The picture that a kind of question is about."""
+    picture, _, _ = kind.partition("-")
+    return picture if picture in COMPOSERS else DRAWN
 
 
 def draw_picture(name: str, seed: int, size: tuple[int, int] = (448, 448)) -> Scene:
