@@ -56,19 +56,19 @@ MORE_STAGES = (
 )
 
 
-def new_trainer() -> Trainer:
+def new_trainer(device: str = "cpu") -> Trainer:
     """A model with random weights."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     model = Qwen2VLForConditionalGeneration(build_config(len(tokenizer), ids))
-    return Trainer(model, tokenizer)
+    return Trainer(model, tokenizer, torch.device(device))
 
 
-def trainer_from(folder: Path) -> Trainer:
+def trainer_from(folder: Path, device: str = "cpu") -> Trainer:
     """A model with the weights in a folder."""
     model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    return Trainer(model, AutoTokenizer.from_pretrained(folder))
+    return Trainer(model, AutoTokenizer.from_pretrained(folder), torch.device(device))
 
 
 def stage_at(stages: Sequence[Stage], step: int) -> tuple[Stage, int]:
@@ -81,7 +81,12 @@ def stage_at(stages: Sequence[Stage], step: int) -> tuple[Stage, int]:
 
 
 def train(
-    trainer: Trainer, stages: Sequence[Stage], checkpoint: Path, save_every: int, log_every: int
+    trainer: Trainer,
+    stages: Sequence[Stage],
+    checkpoint: Path,
+    save_every: int,
+    log_every: int,
+    workers: int = 1,
 ) -> None:
     """Run the stages from wherever the trainer is."""
     total = sum(stage.steps for stage in stages)
@@ -94,7 +99,7 @@ def train(
             stage = current
             print(f"stage: {stage.name}", flush=True)
             prompter = trainer.prompter if stage.plan.questions else None
-            source = batches(stage.plan, prompter, seed=1_000_000 + trainer.step * 7919)
+            source = batches(stage.plan, prompter, 1_000_000 + trainer.step * 7919, workers)
         start, end = stage.lr
         lr = start + (end - start) * done / stage.steps
         log.add(
@@ -140,19 +145,26 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="go on from the weights in this folder")
     parser.add_argument("--output", type=Path, default=TINY)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--save-every", type=int, default=200, metavar="STEPS")
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
     parser.add_argument("--export-only", action="store_true", help="write the model files and stop")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    trainer = new_trainer() if options.start is None else trainer_from(options.start)
+    trainer = (
+        new_trainer(options.device)
+        if options.start is None
+        else trainer_from(options.start, options.device)
+    )
     stages = STAGES if options.start is None else MORE_STAGES
     if options.checkpoint.exists():
         trainer.load(options.checkpoint)
         print(f"resumed at step {trainer.step}")
     if not options.export_only:
-        train(trainer, stages, options.checkpoint, options.save_every, options.log_every)
+        every = options.save_every, options.log_every
+        train(trainer, stages, options.checkpoint, *every, options.workers)
     export(trainer.averaged, trainer.prompter.tokenizer, options.output)
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count, cycle
+from queue import Full
 from typing import Any
 
 import numpy as np
@@ -47,6 +51,12 @@ class Batch:
     targets: dict[str, Tensor]
     packed: Packed | None
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        targets = {name: target.to(device) for name, target in self.targets.items()}
+        packed = self.packed and self.packed.to(device)
+        return Batch(self.patches.to(device), self.rows, self.columns, targets, packed)
+
 
 def image_patches(image: Image) -> NDArray[np.uint8]:
     """(N, 588) pixels in the order of the Qwen2-VL processor: 2 x 2 patches of a cell together."""
@@ -67,9 +77,9 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
     """The batch of a seed, as NumPy arrays."""
     rng = random.Random(seed)
     size = rng.choice(plan.sizes)
-    count = max(1, round(plan.patches * PATCH * PATCH / (size[0] * size[1])))
+    images = max(1, round(plan.patches * PATCH * PATCH / (size[0] * size[1])))
     patches, targets, packs = [], [], []
-    for _ in range(count):
+    for _ in range(images):
         scene_rng = random.Random(rng.randrange(HELD_OUT))
         name = rng.choices(list(plan.pictures), list(plan.pictures.values()))[0]
         questions: Sequence[Question] = ()
@@ -109,25 +119,40 @@ def _crowd(rng: random.Random, size: tuple[int, int], asked: bool) -> tuple[int,
     return min(7, max(2, area // 10_000)), numbers, texts - numbers
 
 
-def _work(queue: Any, plan: Plan, prompter: Prompter | None, seed: int) -> None:
+def _work(
+    queue: Any, plan: Plan, prompter: Prompter | None, seeds: Iterator[int], parent: int
+) -> None:
     torch.set_num_threads(1)
-    while True:
-        queue.put(draw_batch(seed, plan, prompter))
-        seed += 1
+    for seed in seeds:
+        batch = draw_batch(seed, plan, prompter)
+        while os.getppid() == parent:  # or nobody waits for it any more
+            with suppress(Full):
+                queue.put(batch, timeout=10)
+                break
+        else:
+            return
 
 
-def batches(plan: Plan, prompter: Prompter | None, seed: int) -> Iterator[Batch]:
-    """Endless batches from ``seed`` on, drawn ahead by one worker process."""
+def batches(plan: Plan, prompter: Prompter | None, seed: int, workers: int = 1) -> Iterator[Batch]:
+    """Endless batches from ``seed`` on, drawn ahead by so many worker processes, in turns."""
     context = multiprocessing.get_context("fork")
-    queue = context.Queue(maxsize=6)
-    worker = context.Process(target=_work, args=(queue, plan, prompter, seed), daemon=True)
-    worker.start()
+    queues = [context.Queue(maxsize=6) for _ in range(workers)]
+    processes = [
+        context.Process(
+            target=_work,
+            args=(queue, plan, prompter, count(seed + i, workers), os.getpid()),
+            daemon=True,
+        )
+        for i, queue in enumerate(queues)
+    ]
+    for process in processes:
+        process.start()
     try:
-        while True:
-            raw = queue.get(timeout=120)
-            yield to_batch(raw)
+        for queue in cycle(queues):
+            yield to_batch(queue.get(timeout=120))
     finally:
-        worker.terminate()
+        for process in processes:
+            process.terminate()
 
 
 def to_batch(raw: dict[str, Any]) -> Batch:

@@ -50,13 +50,17 @@ class Trainer:
     """The model with all that belongs to its training; ``save`` and ``load`` make it resumable."""
 
     def __init__(
-        self, model: Qwen2VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase
+        self,
+        model: Qwen2VLForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        device: torch.device,
     ) -> None:
-        self.model = model
+        self.device = device
+        self.model = model.to(device)  # type: ignore[arg-type]
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
         self.heads = Heads(
             model.config.text_config.hidden_size, model.config.vision_config.embed_dim
-        )
+        ).to(device)
         self.prompter = Prompter(tokenizer)
         self.step = 0
         blocks = [
@@ -73,6 +77,7 @@ class Trainer:
 
     def update(self, batch: Batch, lr: float) -> dict[str, float]:
         """One step of all optimizers; returns losses and accuracies by name."""
+        batch = batch.to(self.device)
         middle, merged = encode(self.model.model.visual, batch.patches, batch.rows, batch.columns)
         scores: dict[str, float]
         loss, scores = self.heads.cells(middle, merged, batch.targets)
@@ -121,10 +126,11 @@ class Trainer:
             scene = draw_picture(picture, seed, size)
             packed = self.prompter.collate([self.prompter.pack(scene.objects, scene.questions)])
             patches = normalize(image_patches(scene.image)[None])
-            batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed)
-            _, merged = encode(self.averaged.model.visual, patches, batch.rows, batch.columns)
+            batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed).to(self.device)
+            _, merged = encode(self.averaged.model.visual, batch.patches, batch.rows, batch.columns)
             state = self._answer(self.averaged, merged, batch)[-1]
-            _, right = answer_loss(self.averaged, state, packed)
+            assert batch.packed is not None
+            _, right = answer_loss(self.averaged, state, batch.packed)
             for question, is_right in zip(scene.questions, right[0].tolist(), strict=True):
                 hits[question.kind].append(is_right)
         scores = {kind: sum(column) / len(column) for kind, column in hits.items()}
@@ -138,7 +144,7 @@ class Trainer:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.heads.load_state_dict(state["heads"])
