@@ -113,7 +113,7 @@ def _mark_questions(
 ) -> None:
     """Write the targets that follow from the questions about a picture."""
     rows, columns = out["kind"].shape[:2]
-    out["mark"][out["kind"] > 0] = 0
+    out["mark"][out["kind"] != 0] = 0
     for question in questions:
         if question.source < 0:
             continue

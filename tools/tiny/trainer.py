@@ -56,7 +56,7 @@ class Trainer:
         device: torch.device,
     ) -> None:
         self.device = device
-        self.model = model.to(device)  # type: ignore[arg-type]
+        self.model = model.to(device)
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
         self.heads = Heads(
             model.config.text_config.hidden_size, model.config.vision_config.embed_dim

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
-from rich.console import RenderableType
 from torch import nn
 
-from ipcv.bench.quality.best import best_at
-from ipcv.bench.quality.estimates import Quality, compare_at, qualities
+from ipcv.bench.quality.estimates import qualities
 from ipcv.bench.quality.fidelity import Observe, evaluate_images, find_images
 from ipcv.bench.quality.identity import model_identity
-from ipcv.bench.quality.intervals import Estimate
 from ipcv.bench.quality.kinds import image_kinds, question_kinds
 from ipcv.bench.quality.observe import PROMPT, observer
 from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.quality.relative_time import UNITS, relative_times
+from ipcv.bench.quality.report import Report
 from ipcv.bench.quality.suite import ask_variant, evaluate_scenes, held_out_scenes
-from ipcv.bench.quality.table import (
-    TIMES,
-    best_table,
-    equal_time_tables,
-    fidelity_summary,
-    suite_summary,
-    summary_tables,
-    worst_images,
-)
+from ipcv.bench.quality.table import fidelity_summary, suite_summary, worst_images
 from ipcv.bench.scenes import Scene
 from ipcv.bench.scenes.pictures import DRAWN
 from ipcv.bench.variants import Variant
@@ -39,63 +29,6 @@ from ipcv.inputs.media import load_image
 
 TURNS = 9
 """How often times are measured, on each of `UNITS` images or scenes."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an evaluation found.
-
-    Attributes:
-        label: what the quality is.
-        summary: per variant its numbers.
-        found: per variant its quality, unit by unit.
-        kinds: the same per kind of content.
-        notes: what else is to be said.
-        extra: what else goes into JSON.
-    """
-
-    label: str
-    summary: dict[str, dict[str, Any]]
-    found: dict[str, Quality]
-    kinds: dict[str, dict[str, Quality]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def points(self) -> dict[str, tuple[float, Estimate]]:
-        """Per variant its encoder time, relative to uncompressed, and its quality."""
-        return {name: (q.time, q.estimate) for name, q in self.found.items()}
-
-    def tables(self, time: float = 0.5) -> list[RenderableType]:
-        """For people; the best method of each kind is named at that encoder time."""
-        if not self.found:
-            return self.notes  # type: ignore[return-value]
-        return [
-            *summary_tables(self.label, self.summary),
-            *equal_time_tables(self.found),
-            best_table(self._named(), time),
-            *self.notes,
-        ]
-
-    def to_dict(self, time: float = 0.5) -> dict[str, Any]:
-        """JSON types; an estimate is a list of mean, low and high."""
-        best = best_at(self._named(), time)
-        return {
-            "label": self.label,
-            "variants": self.summary,
-            "at_equal_time": compare_at(self.found, TIMES)._asdict(),
-            "best": {
-                "time": time,
-                "kinds": {
-                    kind: {**found._asdict(), "decided": found.decided}
-                    for kind, found in best.items()
-                },
-            },
-            **self.extra,
-        }
-
-    def _named(self) -> dict[str, dict[str, Quality]]:
-        return {"all": self.found, **self.kinds}
 
 
 class Evaluation(ABC):
