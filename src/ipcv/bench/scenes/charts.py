@@ -10,9 +10,9 @@ from ipcv.bench.scenes.lexicon import COLOURS, WORDS
 from ipcv.bench.scenes.objects import SceneObject
 from ipcv.bench.scenes.sheet import Colour, Sheet, paper
 
-KINDS = ("chart-value", "chart-colour", "chart-extreme", "chart-count")
+CHART_KINDS = ("chart-value", "chart-colour", "chart-extreme", "chart-count")
 
-MARGIN, ROW, SQUARE = 16, 40, 28
+_MARGIN, _ROW, _SQUARE = 16, 40, 28
 _SHORT = 5  # letters of a label below an upright bar
 
 Entry = tuple[str, str, int]
@@ -56,13 +56,13 @@ def _upright(sheet: Sheet, rng: random.Random, ink: Colour) -> None:
     """Bars that stand, labels below and values above them."""
     width, height = sheet.image.size
     slot = max(map(sheet.width, (word for word in WORDS if len(word) <= _SHORT))) + 12
-    entries = _entries(rng, (width - 2 * MARGIN) // slot, _SHORT)
-    step = min((width - 2 * MARGIN) // len(entries), rng.randint(slot, slot + 40))
-    floor = height - MARGIN - round(1.5 * sheet.font_size)
-    scale = (floor - MARGIN - 1.5 * sheet.font_size) / max(value for *_, value in entries)
+    entries = _entries(rng, (width - 2 * _MARGIN) // slot, _SHORT)
+    step = min((width - 2 * _MARGIN) // len(entries), rng.randint(slot, slot + 40))
+    floor = height - _MARGIN - round(1.5 * sheet.font_size)
+    scale = (floor - _MARGIN - 1.5 * sheet.font_size) / max(value for *_, value in entries)
     placed = []
     for k, (label, colour, value) in enumerate(entries):
-        left = MARGIN + k * step
+        left = _MARGIN + k * step
         bar = (left + 4, round(floor - scale * value), left + step - 12, floor)
         mark = _bar(sheet, bar, colour)
         middle = (bar[0] + bar[2]) // 2
@@ -72,51 +72,51 @@ def _upright(sheet: Sheet, rng: random.Random, ink: Colour) -> None:
         text = str(value)
         number = sheet.write(text, middle - sheet.width(text) // 2, bar[1] - 5, ink)
         placed.append((word, mark, number))
-    sheet.canvas.line((MARGIN, floor, MARGIN + step * len(entries), floor), fill=ink, width=2)
+    sheet.canvas.line((_MARGIN, floor, _MARGIN + step * len(entries), floor), fill=ink, width=2)
     _ask(sheet, entries, placed, "bars")
 
 
 def _lying(sheet: Sheet, rng: random.Random, ink: Colour) -> None:
     """Bars that lie, labels left and values right of them."""
     width, height = sheet.image.size
-    entries = _entries(rng, (height - 2 * MARGIN) // ROW, 6)
-    step = min((height - 2 * MARGIN) // len(entries), rng.randint(ROW, ROW + 24))
-    wall = MARGIN + max(sheet.width(label) for label, *_ in entries) + 12
-    scale = (width - MARGIN - wall - 3 * sheet.font_size) / max(v for *_, v in entries)
+    entries = _entries(rng, (height - 2 * _MARGIN) // _ROW, 6)
+    step = min((height - 2 * _MARGIN) // len(entries), rng.randint(_ROW, _ROW + 24))
+    wall = _MARGIN + max(sheet.width(label) for label, *_ in entries) + 12
+    scale = (width - _MARGIN - wall - 3 * sheet.font_size) / max(v for *_, v in entries)
     placed = []
     for k, (label, colour, value) in enumerate(entries):
-        top = MARGIN + k * step
+        top = _MARGIN + k * step
         base = top + (step - 8) // 2 + sheet.font_size * 2 // 5
-        word = sheet.write(label, MARGIN, base, ink)
+        word = sheet.write(label, _MARGIN, base, ink)
         bar = (wall, top, round(wall + scale * value), top + step - 8)
         mark = _bar(sheet, bar, colour)
         placed.append((word, mark, sheet.write(str(value), bar[2] + 8, base, ink)))
-    sheet.canvas.line((wall, MARGIN - 6, wall, MARGIN + step * len(entries)), fill=ink, width=2)
+    sheet.canvas.line((wall, _MARGIN - 6, wall, _MARGIN + step * len(entries)), fill=ink, width=2)
     _ask(sheet, entries, placed, "bars")
 
 
 def _pie(sheet: Sheet, rng: random.Random, ink: Colour) -> None:
     """A pie, and below or beside it a legend of coloured squares, labels and values."""
     width, height = sheet.image.size
-    beside = width >= height + ROW
-    across = min(height, width - 220) if beside else min(width, height - 3 * ROW, 240)
-    across -= 2 * MARGIN
-    left, top = (across + 2 * MARGIN, MARGIN) if beside else (MARGIN, across + 2 * MARGIN)
-    entries = _entries(rng, (height - top - MARGIN) // ROW, 6)
+    beside = width >= height + _ROW
+    across = min(height, width - 220) if beside else min(width, height - 3 * _ROW, 240)
+    across -= 2 * _MARGIN
+    left, top = (across + 2 * _MARGIN, _MARGIN) if beside else (_MARGIN, across + 2 * _MARGIN)
+    entries = _entries(rng, (height - top - _MARGIN) // _ROW, 6)
     total, angle = sum(value for *_, value in entries), rng.uniform(0, 360)
-    pie = (MARGIN, MARGIN, MARGIN + across, MARGIN + across)
+    pie = (_MARGIN, _MARGIN, _MARGIN + across, _MARGIN + across)
     placed = []
     for k, (label, colour, value) in enumerate(entries):
         turn = 360 * value / total
         sheet.canvas.pieslice(pie, angle, angle + turn, COLOURS[colour], ink)
         angle += turn
-        y = top + k * ROW
-        box = (left, y, left + SQUARE, y + SQUARE)
+        y = top + k * _ROW
+        box = (left, y, left + _SQUARE, y + _SQUARE)
         sheet.canvas.rectangle(box, fill=COLOURS[colour])
         mark = sheet.add(SceneObject("shape", box, shape="square", colour=colour))
-        base = y + SQUARE // 2 + sheet.font_size * 2 // 5
-        word = sheet.write(label, left + SQUARE + 12, base, ink)
-        number = sheet.write(str(value), left + SQUARE + 12 + 5 * sheet.font_size, base, ink)
+        base = y + _SQUARE // 2 + sheet.font_size * 2 // 5
+        word = sheet.write(label, left + _SQUARE + 12, base, ink)
+        number = sheet.write(str(value), left + _SQUARE + 12 + 5 * sheet.font_size, base, ink)
         placed.append((word, mark, number))
     _ask(sheet, entries, placed, "parts")
 

@@ -10,9 +10,9 @@ from ipcv.bench.scenes.lexicon import WORDS
 from ipcv.bench.scenes.objects import draw_number
 from ipcv.bench.scenes.sheet import Colour, Sheet, paper
 
-KINDS = ("page-title", "page-after", "page-cell")
+PAGE_KINDS = ("page-title", "page-after", "page-cell")
 
-MARGIN = 18
+_MARGIN = 18
 _TWO_COLUMNS = 400  # pixels of width from which a page may have two
 
 
@@ -23,29 +23,31 @@ def compose_page(rng: random.Random, size: tuple[int, int]) -> Sheet:
     words = rng.sample(WORDS, len(WORDS))
     top = _title(sheet, rng, words.pop(), ink)
     line = round(1.5 * sheet.font_size)
-    room = size[1] - top - MARGIN
+    room = size[1] - top - _MARGIN
     rows = min(rng.randint(2, 4), (room - line) // (line + 8))
     if room < 5 * line and rng.random() < 0.5:  # no room for both
         rows = 0
     below = rows * (line + 8)
     columns = rng.randint(1, 2) if size[0] >= _TWO_COLUMNS else 1
-    width = (size[0] - MARGIN) // columns
+    width = (size[0] - _MARGIN) // columns
     for column in range(columns):
-        left = MARGIN + column * width
-        _lines(sheet, rng, words, ink, (left, top, left + width - MARGIN, size[1] - below - MARGIN))
+        left = _MARGIN + column * width
+        _lines(
+            sheet, rng, words, ink, (left, top, left + width - _MARGIN, size[1] - below - _MARGIN)
+        )
     if rows:
-        _table(sheet, rng, rows, (MARGIN, size[1] - below - MARGIN // 2), ink)
+        _table(sheet, rng, rows, (_MARGIN, size[1] - below - _MARGIN // 2), ink)
     return sheet
 
 
 def _title(sheet: Sheet, rng: random.Random, word: str, ink: Colour) -> int:
     """Print the title, and say where the space below it begins."""
     size = rng.randint(32, 38)
-    spare = sheet.image.width - 2 * MARGIN - sheet.width(word, size)
-    left = MARGIN + rng.choice((0, max(0, spare) // 2))
-    i = sheet.write(word, left, MARGIN + size, ink, size)
+    spare = sheet.image.width - 2 * _MARGIN - sheet.width(word, size)
+    left = _MARGIN + rng.choice((0, max(0, spare) // 2))
+    i = sheet.write(word, left, _MARGIN + size, ink, size)
     sheet.ask("page-title", "What word is the title?", word, source=i)
-    return MARGIN + round(1.4 * size)
+    return _MARGIN + round(1.4 * size)
 
 
 def _lines(

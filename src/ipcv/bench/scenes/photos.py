@@ -14,7 +14,7 @@ from ipcv.bench.scenes.drawing import paint_photo
 from ipcv.bench.scenes.questions import QUESTION_KINDS, ask
 from ipcv.bench.scenes.sheet import Sheet
 
-KINDS = tuple(f"photo-{kind}" for kind in QUESTION_KINDS)
+PHOTO_KINDS = tuple(f"photo-{kind}" for kind in QUESTION_KINDS)
 
 _ASKED = 4  # questions of each kind
 

@@ -6,15 +6,11 @@ import random
 from collections.abc import Callable, Sequence
 
 from ipcv.bench.scenes import QUESTION_KINDS, Scene, draw_scene
-from ipcv.bench.scenes.charts import KINDS as CHART_KINDS
-from ipcv.bench.scenes.charts import compose_chart
-from ipcv.bench.scenes.pages import KINDS as PAGE_KINDS
-from ipcv.bench.scenes.pages import compose_page
-from ipcv.bench.scenes.photos import KINDS as PHOTO_KINDS
-from ipcv.bench.scenes.photos import compose_photo
+from ipcv.bench.scenes.charts import CHART_KINDS, compose_chart
+from ipcv.bench.scenes.pages import PAGE_KINDS, compose_page
+from ipcv.bench.scenes.photos import PHOTO_KINDS, compose_photo
 from ipcv.bench.scenes.questions import Question
-from ipcv.bench.scenes.screens import KINDS as SCREEN_KINDS
-from ipcv.bench.scenes.screens import compose_screen
+from ipcv.bench.scenes.screens import SCREEN_KINDS, compose_screen
 from ipcv.bench.scenes.sheet import Sheet
 from ipcv.core.config import require_name
 

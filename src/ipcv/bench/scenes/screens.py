@@ -9,9 +9,9 @@ from ipcv.bench.scenes.lexicon import COLOURS, SHAPES, WORDS
 from ipcv.bench.scenes.objects import SceneObject, draw_number
 from ipcv.bench.scenes.sheet import Colour, Sheet, paper
 
-KINDS = ("screen-title", "screen-icon", "screen-field", "screen-active", "screen-button")
+SCREEN_KINDS = ("screen-title", "screen-icon", "screen-field", "screen-active", "screen-button")
 
-BAR, ROW, MARGIN = 38, 48, 14
+_BAR, _ROW, _MARGIN = 38, 48, 14
 _ARROW = ((0, 0), (0, 24), (6, 18), (11, 28), (15, 26), (10, 17), (18, 17))
 _DARK, _LIGHT = (20, 20, 20), (245, 245, 245)
 _ACCENT = (30, 110, 240)
@@ -26,28 +26,28 @@ def compose_screen(rng: random.Random, size: tuple[int, int]) -> Sheet:
     sheet.canvas.rectangle((left, top, right, bottom), fill=ground, outline=ink)
     words = rng.sample(WORDS, len(WORDS))
     _title_bar(sheet, rng, words.pop(), (left, top, right))
-    rows = (bottom - top - BAR - 8) // ROW
+    rows = (bottom - top - _BAR - 8) // _ROW
     parts = [_icons, _buttons][: max(1, rows - 1)] if rows < 3 else [_icons, _buttons]
     if rows < 3:
         rng.shuffle(parts)
     plan = [*parts, *[_fields] * (1 if rows > len(parts) else 0)]
     rng.shuffle(plan)
-    y = top + BAR + 8
+    y = top + _BAR + 8
     for part in plan:
         count = min(4, rows - len(parts)) if part is _fields else 1
-        part(sheet, rng, words, ink, (left + MARGIN, y, right - MARGIN), count)
-        y += ROW * count
+        part(sheet, rng, words, ink, (left + _MARGIN, y, right - _MARGIN), count)
+        y += _ROW * count
     return sheet
 
 
 def _title_bar(sheet: Sheet, rng: random.Random, word: str, edge: tuple[int, int, int]) -> None:
     left, top, right = edge
     fill, ink = ((60, 64, 72), _LIGHT) if rng.random() < 0.5 else ((205, 210, 218), _DARK)
-    sheet.canvas.rectangle((left, top, right, top + BAR), fill=fill)
+    sheet.canvas.rectangle((left, top, right, top + _BAR), fill=fill)
     for k in range(3):
         x = right - 18 - 20 * k
-        sheet.canvas.ellipse((x - 6, top + BAR // 2 - 6, x + 6, top + BAR // 2 + 6), outline=ink)
-    i = sheet.write(word, left + MARGIN, top + BAR // 2 + sheet.font_size * 2 // 5, ink)
+        sheet.canvas.ellipse((x - 6, top + _BAR // 2 - 6, x + 6, top + _BAR // 2 + 6), outline=ink)
+    i = sheet.write(word, left + _MARGIN, top + _BAR // 2 + sheet.font_size * 2 // 5, ink)
     sheet.ask("screen-title", "What word is the title?", word, source=i)
 
 
@@ -93,7 +93,7 @@ def _fields(
     box_right = min(right, box_left + rng.randint(90, 180))
     active = rng.randrange(count)
     for k, word in enumerate(own):
-        y = top + k * ROW
+        y = top + k * _ROW
         base = y + 18 + sheet.font_size * 2 // 5
         label = sheet.write(word, left, base, ink)
         outline, width = (_ACCENT, 4) if k == active else ((130, 130, 130), 1)
