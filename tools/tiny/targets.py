@@ -78,7 +78,7 @@ def cell_targets(
     out["offset"] = np.full((rows, columns, 2), np.nan, dtype=np.float32)
     out["relation"] = np.full((rows, columns, _RELATIONS), -1, dtype=np.int8)
     for i, item in enumerate(objects):
-        ys, xs = _cells(item, rows, columns)
+        ys, xs = _cells(item)
         area = np.s_[ys, xs]
         out["kind"][area] = KINDS.index(item.kind)
         x, y = item.centre
@@ -112,18 +112,17 @@ def _mark_questions(
     out: Targets, objects: Sequence[SceneObject], questions: Sequence[Question]
 ) -> None:
     """Write the targets that follow from the questions about a picture."""
-    rows, columns = out["kind"].shape[:2]
     out["mark"][out["kind"] != 0] = 0
     for question in questions:
         if question.source < 0:
             continue
-        shown = _cells(objects[question.source], rows, columns)
+        shown = _cells(objects[question.source])
         if question.text in MARKS:
             out["mark"][shown] = MARKS.index(question.text)
         if place := re.search(r"row (\d) column (\d)", question.text):
             out["table"][shown] = [int(n) - 1 for n in place.groups()]
         for i in question.about:
-            named = _cells(objects[i], rows, columns)
+            named = _cells(objects[i])
             if question.answer.isdigit():
                 out["told_digits"][named] = _digits(question.answer)
             elif question.answer in _COLOUR_IDS:
@@ -142,12 +141,19 @@ def _mark_characters(grid: NDArray[np.int64], item: SceneObject) -> None:
         grid[rows, columns] = CHARACTERS.index(character)
 
 
-def _cells(item: SceneObject, rows: int, columns: int) -> tuple[slice, slice]:
-    """The cells of which the object covers at least about a third along each axis."""
+def _cells(item: SceneObject) -> tuple[slice, slice]:
+    """The cells of which the object covers at least about a third along each axis.
+
+    At least the one in its middle.
+    """
     left, top, right, bottom = (edge / CELL for edge in item.box)
-    ys = slice(max(0, round(top - 0.15)), max(round(top - 0.15) + 1, round(bottom + 0.15)))
-    xs = slice(max(0, round(left - 0.15)), max(round(left - 0.15) + 1, round(right + 0.15)))
-    return ys, xs
+
+    def covered(start: float, end: float) -> slice:
+        first, last = max(0, round(start - 0.15)), round(end + 0.15)
+        middle = int((start + end) / 2)
+        return slice(first, last) if last > first else slice(middle, middle + 1)
+
+    return covered(top, bottom), covered(left, right)
 
 
 def _relations(i: int, objects: Sequence[SceneObject]) -> NDArray[np.int8]:
