@@ -221,6 +221,9 @@ def test_eval_bad_input(capsys, encoder, tmp_path):
     assert "answers no questions" in error_of(capsys, "eval", encoder)
     assert "method must be one of" in error_of(capsys, "eval", "--method", "best")
     assert "picture must be one of drawn, page" in error_of(capsys, "eval", "--picture", "map")
+    of_images = ("--images", tmp_path, "--picture", "page")
+    assert "goes with the suite" in error_of(capsys, "eval", *of_images)
+    assert "time must be above 0" in error_of(capsys, "eval", "--time", "nan")
 
 
 def test_inspect(capsys, checkpoint, image, tmp_path):

@@ -82,15 +82,9 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
     for _ in range(images):
         scene_rng = random.Random(rng.randrange(HELD_OUT))
         name = rng.choices(list(plan.pictures), list(plan.pictures.values()))[0]
-        questions: Sequence[Question] = ()
-        objects: Sequence[SceneObject]
-        if name == DRAWN:
-            image, objects = compose(scene_rng, size, *_crowd(scene_rng, size, plan.questions > 0))
-        else:
-            sheet = COMPOSERS[name](scene_rng, size)
-            image, objects, questions = sheet.image, sheet.objects, sheet.questions
+        image, objects, questions = _draw(name, scene_rng, size, plan.questions > 0)
         patches.append(image_patches(image))
-        targets.append(cell_targets(objects, size, questions if name != "photo" else ()))
+        targets.append(cell_targets(objects, size, questions))
         if prompter is not None:
             asked = (
                 prompter.choose(questions, scene_rng, plan.questions)
@@ -104,6 +98,16 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
         "targets": {name: np.stack([t[name] for t in targets]) for name in targets[0]},
         "packed": prompter.collate(packs) if prompter is not None else None,
     }
+
+
+def _draw(
+    name: str, rng: random.Random, size: tuple[int, int], asked: bool
+) -> tuple[Image, Sequence[SceneObject], Sequence[Question]]:
+    """A picture, what is on it, and all questions about it; none where any can be made up."""
+    if name == DRAWN:
+        return *compose(rng, size, *_crowd(rng, size, asked)), ()
+    sheet = COMPOSERS[name](rng, size)
+    return sheet.image, sheet.objects, sheet.questions
 
 
 def _crowd(rng: random.Random, size: tuple[int, int], asked: bool) -> tuple[int, int, int]:

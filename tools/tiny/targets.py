@@ -98,7 +98,7 @@ def cell_targets(
             same_colour = sum(other.colour == item.colour for other in objects)
             out["same"][area] = [min(same_shape, 4) - 1, min(same_colour, 4) - 1]
             out["relation"][area] = _relations(i, objects)
-    if questions:
+    if any(question.source >= 0 for question in questions):
         _mark_questions(out, objects, questions)
     out["characters"] = characters.reshape(rows, 2, columns, 2).transpose(0, 2, 1, 3)
     return {name: value.reshape(rows * columns, -1) for name, value in out.items()}

@@ -37,7 +37,7 @@ def evaluate(
         ),
     ] = None,
     time: Annotated[
-        float, Option(min=0, max=1, help="Name the best methods at this part of the encoder time.")
+        float, Option(help="Name the best methods at this part of the encoder time.")
     ] = 0.5,
     batch_size: Annotated[int, Option(min=1, max=4096, help="With --tasks.")] = 1,
     method: MethodsOption = None,
@@ -62,6 +62,10 @@ def evaluate(
     no labels are needed: outputs are compared to the uncompressed model's.
     """
     pictures = check_pictures(picture)
+    if picture and (images or tasks):
+        raise ValueError("--picture goes with the suite, not with --images or --tasks")
+    if not 0 < time <= 1:
+        raise ValueError(f"time must be above 0 and at most 1, got {time:g}")
     methods, ratios = check_methods(method), check_ratios(ratio)
     for path in (records, json, plot):
         check_writable(path)
