@@ -61,11 +61,7 @@ def evaluate(
     By default the suite: questions about drawn scenes, for the embedded model. With --images,
     no labels are needed: outputs are compared to the uncompressed model's.
     """
-    pictures = check_pictures(picture)
-    if picture and (images or tasks):
-        raise ValueError("--picture goes with the suite, not with --images or --tasks")
-    if not 0 < time <= 1:
-        raise ValueError(f"time must be above 0 and at most 1, got {time:g}")
+    pictures = _checked(picture, time, suite=not (images or tasks))
     methods, ratios = check_methods(method), check_ratios(ratio)
     for path in (records, json, plot):
         check_writable(path)
@@ -105,6 +101,15 @@ def evaluate(
         from ipcv.bench.quality.plot import plot_quality
 
         plot_quality(plot, report.points, report.label)
+
+
+def _checked(picture: list[str] | None, time: float, suite: bool) -> tuple[str, ...]:
+    """The pictures. Raises `ValueError` for these where there is no suite, and for the time."""
+    if picture and not suite:
+        raise ValueError("--picture goes with the suite, not with --images or --tasks")
+    if not 0 < time <= 1:
+        raise ValueError(f"time must be above 0 and at most 1, got {time:g}")
+    return check_pictures(picture)
 
 
 def _run_tasks(
