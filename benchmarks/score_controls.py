@@ -1,8 +1,9 @@
 """Controls of the embedded model: scores on the wrong image, and what it could guess.
 
     python benchmarks/score_controls.py --questions 1000
+    python benchmarks/score_controls.py --picture page --picture screen --json pages.json
 
-Writes ``benchmarks/results/controls.json``.
+Writes ``benchmarks/results/controls.json`` by default.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from rich.progress import Progress
 
 from ipcv.bench.quality.intervals import Estimate, proportion
+from ipcv.bench.quality.kinds import question_groups
 from ipcv.bench.quality.records import Records
 from ipcv.bench.quality.suite import answer_prior, evaluate_scenes, held_out_scenes
 from ipcv.bench.scenes import Scene
+from ipcv.bench.scenes.pictures import PICTURES, check_pictures
 from ipcv.bench.variants import Variant
 from ipcv.core.output import write_json
 from ipcv.inputs.loading import load
@@ -26,9 +30,9 @@ from ipcv.models import TINY
 from write_tables import RESULTS
 
 
-def controls(scenes: Sequence[Scene]) -> dict[str, list[Scene]]:
-    """The scenes with other images, by name."""
-    following = [*scenes[1:], scenes[0]]
+def controls(scenes: Sequence[Scene], pictures: int = 1) -> dict[str, list[Scene]]:
+    """The scenes with other images, by name; so many kinds of pictures take turns in them."""
+    following = [*scenes[pictures:], *scenes[:pictures]]
     grey = (128, 128, 128)
     return {
         "uncompressed": list(scenes),
@@ -41,22 +45,28 @@ def controls(scenes: Sequence[Scene]) -> dict[str, list[Scene]]:
 
 
 def by_kind(counts: dict[str, tuple[int, int]]) -> dict[str, Estimate]:
-    """Shares from right and asked, overall and by kind."""
-    right, asked = (sum(numbers) for numbers in zip(*counts.values(), strict=True))
-    kinds = {kind: proportion(*pair) for kind, pair in counts.items()}
-    return {"overall": proportion(right, asked), **kinds}
+    """Shares from right and asked, overall, by picture where there are several, and by kind."""
+    groups = {"overall": set(counts), **question_groups(counts)}
+    return {
+        name: proportion(*(sum(counts[kind][i] for kind in kinds) for i in (0, 1)))
+        for name, kinds in groups.items()
+    }
 
 
 def main() -> None:
     """Score."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--questions", type=int, default=1000)
+    parser.add_argument("--picture", action="append", choices=PICTURES)
+    parser.add_argument("--model", type=Path, default=TINY)
+    parser.add_argument("--json", type=Path, default=RESULTS / "controls.json")
     options = parser.parse_args()
-    model, processor = load(TINY)
-    scenes = list(held_out_scenes(options.questions))
+    model, processor = load(options.model)
+    pictures = check_pictures(options.picture)
+    scenes = list(held_out_scenes(options.questions, pictures=pictures))
     result: dict[str, Any] = {}
     with Progress() as progress:
-        for name, shown in controls(scenes).items():
+        for name, shown in controls(scenes, len(pictures)).items():
             task, records = progress.add_task(name, total=len(shown)), Records(None, {})
             evaluate_scenes(
                 model,
@@ -73,7 +83,7 @@ def main() -> None:
                     counts[kind] = right + is_right, asked + 1
             result[name] = by_kind(counts)
     result["answer prior"] = by_kind(answer_prior(q for s in scenes for q in s.questions))
-    write_json(RESULTS / "controls.json", {"questions": options.questions, "variants": result})
+    write_json(options.json, {"questions": options.questions, "variants": result})
 
 
 if __name__ == "__main__":

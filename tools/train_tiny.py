@@ -2,7 +2,8 @@
 
     python tools/train_tiny.py --checkpoint runs/tiny.pt
 
-Stops and resumes at any time; the last checkpoint is exported when all stages are done.
+Stops and resumes at any time; the last checkpoint is exported when all stages are done. With
+``--start FOLDER`` it goes on from the weights there and learns pages, screens, charts and photos.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import Qwen2VLForConditionalGeneration
+from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
 from ipcv.models import TINY
 from tiny.architecture import build_config
@@ -47,38 +48,58 @@ STAGES = (
 )
 WARM_UP = 100
 
+PICTURES = {"drawn": 0.4, "page": 0.2, "screen": 0.17, "chart": 0.13, "photo": 0.1}
+SHEETS = ((224, 280), (280, 224), (280, 280), (224, 336), (336, 224))
+MORE_STAGES = (
+    Stage("pictures, 224 to 336 px", 560, Plan(SHEETS, 3072, 10, PICTURES), (1.5e-3, 1.5e-3)),
+    Stage("pictures, 448 px", 420, Plan(LARGE, 4096, 18, PICTURES), (1.5e-3, 0.0)),
+)
 
-def new_trainer() -> Trainer:
+
+def new_trainer(device: str = "cpu") -> Trainer:
     """A model with random weights."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     model = Qwen2VLForConditionalGeneration(build_config(len(tokenizer), ids))
-    return Trainer(model, tokenizer)
+    return Trainer(model, tokenizer, torch.device(device))
 
 
-def stage_at(step: int) -> tuple[Stage, int]:
+def trainer_from(folder: Path, device: str = "cpu") -> Trainer:
+    """A model with the weights in a folder."""
+    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    return Trainer(model, AutoTokenizer.from_pretrained(folder), torch.device(device))
+
+
+def stage_at(stages: Sequence[Stage], step: int) -> tuple[Stage, int]:
     """The stage that a step belongs to and how many of its steps are done."""
-    for stage in STAGES:
+    for stage in stages:
         if step < stage.steps:
             return stage, step
         step -= stage.steps
     raise StopIteration
 
 
-def train(trainer: Trainer, checkpoint: Path, save_every: int, log_every: int) -> None:
+def train(
+    trainer: Trainer,
+    stages: Sequence[Stage],
+    checkpoint: Path,
+    save_every: int,
+    log_every: int,
+    workers: int = 1,
+) -> None:
     """Run the stages from wherever the trainer is."""
-    total = sum(stage.steps for stage in STAGES)
+    total = sum(stage.steps for stage in stages)
     stage: Stage | None = None
     source: Iterator[Batch] = iter(())
     log = Log(log_every)
     while trainer.step < total:
-        current, done = stage_at(trainer.step)
+        current, done = stage_at(stages, trainer.step)
         if current is not stage:
             stage = current
             print(f"stage: {stage.name}", flush=True)
             prompter = trainer.prompter if stage.plan.questions else None
-            source = batches(stage.plan, prompter, seed=1_000_000 + trainer.step * 7919)
+            source = batches(stage.plan, prompter, 1_000_000 + trainer.step * 7919, workers)
         start, end = stage.lr
         lr = start + (end - start) * done / stage.steps
         log.add(
@@ -89,7 +110,9 @@ def train(trainer: Trainer, checkpoint: Path, save_every: int, log_every: int) -
             trainer.save(checkpoint)
             if stage.plan.questions:
                 side = 448 if stage.plan.sizes == LARGE else 224
-                print_scores(f"  held out, {side} px", trainer.validate((side, side), 48, 8))
+                for picture in stage.plan.pictures:
+                    scores = trainer.validate((side, side), 32, picture)
+                    print_scores(f"  held out {picture}, {side} px", scores)
 
 
 class Log:
@@ -119,20 +142,29 @@ def main() -> None:
     """Parse the options, train, export."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/tiny.pt"))
+    parser.add_argument("--start", type=Path, help="go on from the weights in this folder")
     parser.add_argument("--output", type=Path, default=TINY)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--save-every", type=int, default=200, metavar="STEPS")
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
     parser.add_argument("--export-only", action="store_true", help="write the model files and stop")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    trainer = new_trainer()
+    trainer = (
+        new_trainer(options.device)
+        if options.start is None
+        else trainer_from(options.start, options.device)
+    )
+    stages = STAGES if options.start is None else MORE_STAGES
     if options.checkpoint.exists():
         trainer.load(options.checkpoint)
         print(f"resumed at step {trainer.step}")
     if not options.export_only:
-        train(trainer, options.checkpoint, options.save_every, options.log_every)
+        every = options.save_every, options.log_every
+        train(trainer, stages, options.checkpoint, *every, options.workers)
     export(trainer.averaged, trainer.prompter.tokenizer, options.output)
 
 

@@ -186,10 +186,28 @@ def test_eval_suite(capsys, checkpoint, tmp_path):
     summary = tmp_path / "summary.json"
     options = ("--questions", 7, "--method", "ipcv", "--ratio", 0.5, "--json", summary)
     assert run("eval", checkpoint, *OPTIONS, *options) == 0
-    assert "of 7 held-out questions" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "of 7 held-out questions" in printed
+    assert "best at 0.5 of the encoder time" in printed
     variants = json.loads(summary.read_text())["variants"]
     assert set(variants) == {"uncompressed", "ipcv 0.5"}
     assert 0 <= variants["ipcv 0.5"]["overall"][0] <= 1
+
+
+def test_eval_suite_of_other_pictures(capsys, checkpoint, tmp_path):
+    summary, records = tmp_path / "summary.json", tmp_path / "records.jsonl"
+    options = ("--questions", 9, "--picture", "drawn", "--picture", "page", "--time", 1)
+    outputs = ("--records", records, "--json", summary)
+    methods = ("--method", "downsample", "--method", "ipcv", "--ratio", 0.5)
+    assert run("eval", checkpoint, *OPTIONS, *options, *methods, *outputs) == 0
+    assert "page, by kind" in capsys.readouterr().out
+    content = json.loads(summary.read_text())
+    assert {"drawn", "page", "read", "page-title"} <= content["variants"]["uncompressed"].keys()
+    assert content["variants"]["ipcv 0.5"]["rival"] == "downsample 0.5"
+    assert content["best"]["time"] == 1
+    assert {"all", "page", "page-cell"} <= content["best"]["kinds"].keys()
+    other = ("eval", checkpoint, *OPTIONS, "--questions", 9, *methods, "--records", records)
+    assert "another run (pictures differ)" in error_of(capsys, *other)
 
 
 def test_eval_bad_input(capsys, encoder, tmp_path):
@@ -202,6 +220,10 @@ def test_eval_bad_input(capsys, encoder, tmp_path):
     assert "holds no image" in error_of(capsys, "eval", "--images", tmp_path)
     assert "answers no questions" in error_of(capsys, "eval", encoder)
     assert "method must be one of" in error_of(capsys, "eval", "--method", "best")
+    assert "picture must be one of drawn, page" in error_of(capsys, "eval", "--picture", "map")
+    of_images = ("--images", tmp_path, "--picture", "page")
+    assert "goes with the suite" in error_of(capsys, "eval", *of_images)
+    assert "time must be above 0" in error_of(capsys, "eval", "--time", "nan")
 
 
 def test_inspect(capsys, checkpoint, image, tmp_path):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count, cycle
+from queue import Full
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from ipcv.bench.scenes import HELD_OUT, compose
+from ipcv.bench.scenes import HELD_OUT, Question, SceneObject, compose
+from ipcv.bench.scenes.pictures import COMPOSERS, DRAWN
 from tiny.prompts import Packed, Prompter
 from tiny.targets import cell_targets
 
@@ -25,11 +30,15 @@ _STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to draw: the sizes (width, height) to pick from, and how much fits into a batch."""
+    """What to draw: the sizes (width, height) to pick from, and how much fits into a batch.
+
+    ``pictures`` says how often which is drawn.
+    """
 
     sizes: tuple[tuple[int, int], ...]
     patches: int
     questions: int = 0
+    pictures: dict[str, float] = field(default_factory=lambda: {DRAWN: 1.0})
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,12 @@ class Batch:
     columns: int
     targets: dict[str, Tensor]
     packed: Packed | None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        targets = {name: target.to(device) for name, target in self.targets.items()}
+        packed = self.packed and self.packed.to(device)
+        return Batch(self.patches.to(device), self.rows, self.columns, targets, packed)
 
 
 def image_patches(image: Image) -> NDArray[np.uint8]:
@@ -62,22 +77,37 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
     """The batch of a seed, as NumPy arrays."""
     rng = random.Random(seed)
     size = rng.choice(plan.sizes)
-    count = max(1, round(plan.patches * PATCH * PATCH / (size[0] * size[1])))
+    images = max(1, round(plan.patches * PATCH * PATCH / (size[0] * size[1])))
     patches, targets, packs = [], [], []
-    for _ in range(count):
+    for _ in range(images):
         scene_rng = random.Random(rng.randrange(HELD_OUT))
-        image, objects = compose(scene_rng, size, *_crowd(scene_rng, size, plan.questions > 0))
+        name = rng.choices(list(plan.pictures), list(plan.pictures.values()))[0]
+        image, objects, questions = _draw(name, scene_rng, size, plan.questions > 0)
         patches.append(image_patches(image))
-        targets.append(cell_targets(objects, size))
+        targets.append(cell_targets(objects, size, questions))
         if prompter is not None:
-            questions = prompter.ask_many(objects, scene_rng, plan.questions)
-            packs.append(prompter.pack(objects, questions))
+            asked = (
+                prompter.choose(questions, scene_rng, plan.questions)
+                if questions
+                else prompter.ask_many(objects, scene_rng, plan.questions)
+            )
+            packs.append(prompter.pack(objects, asked))
     return {
         "patches": np.stack(patches),
         "grid": (size[1] // PATCH, size[0] // PATCH),
         "targets": {name: np.stack([t[name] for t in targets]) for name in targets[0]},
         "packed": prompter.collate(packs) if prompter is not None else None,
     }
+
+
+def _draw(
+    name: str, rng: random.Random, size: tuple[int, int], asked: bool
+) -> tuple[Image, Sequence[SceneObject], Sequence[Question]]:
+    """A picture, what is on it, and all questions about it; none where any can be made up."""
+    if name == DRAWN:
+        return *compose(rng, size, *_crowd(rng, size, asked)), ()
+    sheet = COMPOSERS[name](rng, size)
+    return sheet.image, sheet.objects, sheet.questions
 
 
 def _crowd(rng: random.Random, size: tuple[int, int], asked: bool) -> tuple[int, int, int]:
@@ -93,25 +123,40 @@ def _crowd(rng: random.Random, size: tuple[int, int], asked: bool) -> tuple[int,
     return min(7, max(2, area // 10_000)), numbers, texts - numbers
 
 
-def _work(queue: Any, plan: Plan, prompter: Prompter | None, seed: int) -> None:
+def _work(
+    queue: Any, plan: Plan, prompter: Prompter | None, seeds: Iterator[int], parent: int
+) -> None:
     torch.set_num_threads(1)
-    while True:
-        queue.put(draw_batch(seed, plan, prompter))
-        seed += 1
+    for seed in seeds:
+        batch = draw_batch(seed, plan, prompter)
+        while os.getppid() == parent:  # or nobody waits for it any more
+            with suppress(Full):
+                queue.put(batch, timeout=10)
+                break
+        else:
+            return
 
 
-def batches(plan: Plan, prompter: Prompter | None, seed: int) -> Iterator[Batch]:
-    """Endless batches from ``seed`` on, drawn ahead by one worker process."""
+def batches(plan: Plan, prompter: Prompter | None, seed: int, workers: int = 1) -> Iterator[Batch]:
+    """Endless batches from ``seed`` on, drawn ahead by so many worker processes, in turns."""
     context = multiprocessing.get_context("fork")
-    queue = context.Queue(maxsize=6)
-    worker = context.Process(target=_work, args=(queue, plan, prompter, seed), daemon=True)
-    worker.start()
+    queues = [context.Queue(maxsize=6) for _ in range(workers)]
+    processes = [
+        context.Process(
+            target=_work,
+            args=(queue, plan, prompter, count(seed + i, workers), os.getpid()),
+            daemon=True,
+        )
+        for i, queue in enumerate(queues)
+    ]
+    for process in processes:
+        process.start()
     try:
-        while True:
-            raw = queue.get(timeout=120)
-            yield to_batch(raw)
+        for queue in cycle(queues):
+            yield to_batch(queue.get(timeout=120))
     finally:
-        worker.terminate()
+        for process in processes:
+            process.terminate()
 
 
 def to_batch(raw: dict[str, Any]) -> Batch:

@@ -16,7 +16,7 @@ def export(
 ) -> None:
     """Write weights (bfloat16), configuration, tokenizer and processor to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = copy.deepcopy(model).to(torch.bfloat16)
+    model = copy.deepcopy(model).to("cpu", torch.bfloat16)
     model.generation_config = GenerationConfig(
         do_sample=False,
         max_new_tokens=16,

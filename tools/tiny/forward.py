@@ -36,7 +36,7 @@ def encode(
 
     Returns the states (B, N, C) after block ``MIDDLE`` and the merged features (B, N / 4, D).
     """
-    cos, sin = visual.rotary_pos_emb(patches, patch_positions(rows, columns))
+    cos, sin = visual.rotary_pos_emb(patches, patch_positions(rows, columns).to(patches.device))
     rotary = cos[:, None, None], sin[:, None, None]  # (N, 1, 1, head_dim)
     # Both frames of a temporal patch hold the same image: add their kernels.
     kernel = visual.patch_embed.proj.weight.sum(2).flatten(1)
@@ -108,7 +108,8 @@ def answer(
     language = model.model.language_model
     batch, questions, length = ids.shape
     positions, visible = packed_layout(len(prefix), rows, columns, questions, length)
-    start = language.embed_tokens(torch.tensor(prefix)).expand(batch, -1, -1)
+    positions, visible = positions.to(ids.device), visible.to(ids.device)
+    start = language.embed_tokens(torch.tensor(prefix, device=ids.device)).expand(batch, -1, -1)
     hidden = torch.cat((start, merged, language.embed_tokens(ids.flatten(1))), dim=1)
     rotary = language.rotary_emb(hidden, positions[:, None].expand(-1, batch, -1))
     mask = visible[None, None].expand(batch, 1, -1, -1)

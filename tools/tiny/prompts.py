@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -20,20 +20,25 @@ from tiny.targets import CELL, IGNORE
 
 # How often each kind is asked in training: the harder, the more often.
 KIND_WEIGHTS = {"read": 2, "colour": 5, "shape": 2, "count": 8, "exists": 4, "relation": 3}
+_OTHER = 3
 
 
 @dataclass(frozen=True)
 class Packed:
     """Questions of a batch: ``ids`` and ``labels`` (B, Q, T), the label of a token is the next one.
 
-    ``named`` (B, Q, 2) says at which token a question has named an object (-1: none), and ``spots``
-    (B, Q, 2, 2) the centre of that object, (x, y) in cells.
+    ``named`` (B, Q, 2) says at which token a question has named an object, or has asked for one
+    (-1: none), and ``spots`` (B, Q, 2, 2) the centre of that object, (x, y) in cells.
     """
 
     ids: Tensor
     labels: Tensor
     named: Tensor
     spots: Tensor
+
+    def to(self, device: torch.device) -> Packed:
+        """The same on a device."""
+        return Packed(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class Prompter:
@@ -72,6 +77,16 @@ class Prompter:
                 questions.append(question)
         return questions
 
+    def choose(
+        self, questions: Sequence[Question], rng: random.Random, count: int
+    ) -> list[Question]:
+        """``count`` of the questions about a picture, with repetitions."""
+        by_kind: dict[str, list[Question]] = {}
+        for question in questions:
+            by_kind.setdefault(question.kind, []).append(question)
+        weights = [KIND_WEIGHTS.get(kind.removeprefix("photo-"), _OTHER) for kind in by_kind]
+        return [rng.choice(own) for own in rng.choices(list(by_kind.values()), weights, k=count)]
+
     def pack(
         self, objects: Sequence[SceneObject], questions: Sequence[Question]
     ) -> list[tuple[list[int], list[int], list[int], list[tuple[float, float]]]]:
@@ -83,9 +98,12 @@ class Prompter:
             labels = [IGNORE] * (len(prompt) - 1) + answer
             # Tokens: <|vision_end|> Is the red circle left of the blue square ? <|im_end|> ...
             last = prompt.index(self.tokenizer.eos_token_id) - 2
-            named = {0: [-1, -1], 1: [last, -1], 2: [4, last]}[len(question.about)]
-            spots = [objects[i].centre for i in question.about]
-            spots += [(0.0, 0.0)] * (2 - len(spots))
+            named = {0: [], 1: [last], 2: [4, last]}[len(question.about)]
+            shown = list(question.about)
+            if question.source >= 0:  # the question mark knows where the answer is
+                named, shown = [*named, last + 1], [*shown, question.source]
+            spots = [objects[i].centre for i in shown] + [(0.0, 0.0)] * (2 - len(shown))
+            named += [-1] * (2 - len(named))
             rows.append((ids, labels, named, [(x / CELL - 0.5, y / CELL - 0.5) for x, y in spots]))
         return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ipcv.bench.scenes import COLOURS, SHAPES, WORDS, SceneObject
+from ipcv.bench.scenes import COLOURS, SHAPES, WORDS, Question, SceneObject
 from ipcv.bench.scenes.drawing import character_edges
 from ipcv.bench.scenes.questions import MARGIN
 
@@ -19,7 +20,15 @@ CELL = 28
 CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 DIGITS = 3
 NO_DIGIT = 10
-KINDS = ("background", "shape", "number", "word")
+KINDS = ("background", "shape", "number", "word", "bar")
+MARKS = (
+    "nothing",
+    "What word is the title?",
+    "What shape is at the cursor?",
+    "What field is active?",
+    "What is the largest?",
+    "What is the smallest?",
+)
 IGNORE = -100
 
 _COLOUR_IDS = {name: i for i, name in enumerate(COLOURS)}
@@ -35,6 +44,11 @@ CLASSES = {
     "digits": (NO_DIGIT + 1, DIGITS, 1.5),
     "word": (len(WORDS), 1, 1.0),
     "same": (4, 2, 3.0),
+    "mark": (len(MARKS), 1, 1.0),
+    "table": (4, 2, 1.0),
+    "told_digits": (NO_DIGIT + 1, DIGITS, 1.5),
+    "told_word": (len(WORDS), 1, 1.0),
+    "told_colour": (len(COLOURS), 1, 0.5),
 }
 _RELATIONS = 4 * _ATTRIBUTES  # left, right, above, below x colours and shapes
 _WIDTHS = [width * times for width, times, _ in CLASSES.values()] + [2, _RELATIONS]
@@ -42,13 +56,17 @@ _WIDTHS = [width * times for width, times, _ in CLASSES.values()] + [2, _RELATIO
 Targets = dict[str, NDArray[np.generic]]
 
 
-def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targets:
+def cell_targets(
+    objects: Sequence[SceneObject], size: tuple[int, int], questions: Sequence[Question] = ()
+) -> Targets:
     """Targets of one scene, each (cells, ...) with cells in row order.
 
     ``characters`` (cells, 4) holds the printed character at the centre of each patch of a cell,
     ``same`` holds how many objects (up to four) share the shape and the colour of this one,
     ``offset`` the way to the centre of the object in cells, and ``relation`` whether another object
     of a colour or shape is left of, right of, above or below it (-1: too close to call).
+    From the ``questions`` about a picture follow which question a thing answers (``mark``), its row
+    and column (``table``), and what is told where an object is named (``told_...``).
     """
     columns, rows = size[0] // CELL, size[1] // CELL
     out: Targets = {
@@ -60,7 +78,7 @@ def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targe
     out["offset"] = np.full((rows, columns, 2), np.nan, dtype=np.float32)
     out["relation"] = np.full((rows, columns, _RELATIONS), -1, dtype=np.int8)
     for i, item in enumerate(objects):
-        ys, xs = _cells(item, rows, columns)
+        ys, xs = _cells(item)
         area = np.s_[ys, xs]
         out["kind"][area] = KINDS.index(item.kind)
         x, y = item.centre
@@ -69,20 +87,48 @@ def cell_targets(objects: Sequence[SceneObject], size: tuple[int, int]) -> Targe
         if item.text:
             _mark_characters(characters, item)
         if item.kind == "number":
-            out["digits"][area] = [int(d) for d in item.text] + [NO_DIGIT] * (
-                DIGITS - len(item.text)
-            )
+            out["digits"][area] = _digits(item.text)
         elif item.kind == "word":
             out["word"][area] = _WORD_IDS[item.text]
-        else:
-            out["shape"][area] = _SHAPE_IDS[item.shape]
+        if item.colour:
             out["colour"][area] = _COLOUR_IDS[item.colour]
+        if item.kind == "shape":
+            out["shape"][area] = _SHAPE_IDS[item.shape]
             same_shape = sum(other.shape == item.shape for other in objects)
             same_colour = sum(other.colour == item.colour for other in objects)
             out["same"][area] = [min(same_shape, 4) - 1, min(same_colour, 4) - 1]
             out["relation"][area] = _relations(i, objects)
+    if any(question.source >= 0 for question in questions):
+        _mark_questions(out, objects, questions)
     out["characters"] = characters.reshape(rows, 2, columns, 2).transpose(0, 2, 1, 3)
     return {name: value.reshape(rows * columns, -1) for name, value in out.items()}
+
+
+def _digits(number: str) -> list[int]:
+    return [int(d) for d in number] + [NO_DIGIT] * (DIGITS - len(number))
+
+
+def _mark_questions(
+    out: Targets, objects: Sequence[SceneObject], questions: Sequence[Question]
+) -> None:
+    """Write the targets that follow from the questions about a picture."""
+    out["mark"][out["kind"] != 0] = 0
+    for question in questions:
+        if question.source < 0:
+            continue
+        shown = _cells(objects[question.source])
+        if question.text in MARKS:
+            out["mark"][shown] = MARKS.index(question.text)
+        if place := re.search(r"row (\d) column (\d)", question.text):
+            out["table"][shown] = [int(n) - 1 for n in place.groups()]
+        for i in question.about:
+            named = _cells(objects[i])
+            if question.answer.isdigit():
+                out["told_digits"][named] = _digits(question.answer)
+            elif question.answer in _COLOUR_IDS:
+                out["told_colour"][named] = _COLOUR_IDS[question.answer]
+            else:
+                out["told_word"][named] = _WORD_IDS[question.answer]
 
 
 def _mark_characters(grid: NDArray[np.int64], item: SceneObject) -> None:
@@ -95,12 +141,19 @@ def _mark_characters(grid: NDArray[np.int64], item: SceneObject) -> None:
         grid[rows, columns] = CHARACTERS.index(character)
 
 
-def _cells(item: SceneObject, rows: int, columns: int) -> tuple[slice, slice]:
-    """The cells of which the object covers at least about a third along each axis."""
+def _cells(item: SceneObject) -> tuple[slice, slice]:
+    """The cells of which the object covers at least about a third along each axis.
+
+    At least the one in its middle.
+    """
     left, top, right, bottom = (edge / CELL for edge in item.box)
-    ys = slice(max(0, round(top - 0.15)), max(round(top - 0.15) + 1, round(bottom + 0.15)))
-    xs = slice(max(0, round(left - 0.15)), max(round(left - 0.15) + 1, round(right + 0.15)))
-    return ys, xs
+
+    def covered(start: float, end: float) -> slice:
+        first, last = max(0, round(start - 0.15)), round(end + 0.15)
+        middle = int((start + end) / 2)
+        return slice(first, last) if last > first else slice(middle, middle + 1)
+
+    return covered(top, bottom), covered(left, right)
 
 
 def _relations(i: int, objects: Sequence[SceneObject]) -> NDArray[np.int8]:

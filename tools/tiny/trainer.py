@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, Qwen2VLForConditionalGeneration
 
-from ipcv.bench.scenes import HELD_OUT, QUESTION_KINDS, draw_scene
+from ipcv.bench.scenes import HELD_OUT
+from ipcv.bench.scenes.pictures import DRAWN, draw_picture
 from tiny.data import Batch, image_patches, normalize
 from tiny.forward import answer, encode
 from tiny.optimizer import Muon
@@ -49,13 +50,17 @@ class Trainer:
     """The model with all that belongs to its training; ``save`` and ``load`` make it resumable."""
 
     def __init__(
-        self, model: Qwen2VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase
+        self,
+        model: Qwen2VLForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        device: torch.device,
     ) -> None:
-        self.model = model
+        self.device = device
+        self.model = model.to(device)
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
         self.heads = Heads(
             model.config.text_config.hidden_size, model.config.vision_config.embed_dim
-        )
+        ).to(device)
         self.prompter = Prompter(tokenizer)
         self.step = 0
         blocks = [
@@ -72,6 +77,7 @@ class Trainer:
 
     def update(self, batch: Batch, lr: float) -> dict[str, float]:
         """One step of all optimizers; returns losses and accuracies by name."""
+        batch = batch.to(self.device)
         middle, merged = encode(self.model.model.visual, batch.patches, batch.rows, batch.columns)
         scores: dict[str, float]
         loss, scores = self.heads.cells(middle, merged, batch.targets)
@@ -105,30 +111,28 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        weight = 1 - min(_EMA, 1 - 1 / self.step)
+        weight = min(1.0, max(1 - _EMA, 10 / self.step))  # of a tenth of the steps at most
         torch._foreach_lerp_(
             list(self.averaged.parameters()), [p.detach() for p in self.model.parameters()], weight
         )
 
     @torch.no_grad()
-    def validate(self, size: tuple[int, int], scenes: int, batch_size: int) -> dict[str, float]:
+    def validate(
+        self, size: tuple[int, int], scenes: int, picture: str = DRAWN
+    ) -> dict[str, float]:
         """Exact match of the averaged model by kind, on held-out scenes, answers fed in."""
         hits: dict[str, list[bool]] = defaultdict(list)
-        for first in range(VALIDATION, VALIDATION + scenes, batch_size):
-            drawn = [draw_scene(seed, size) for seed in range(first, first + batch_size)]
-            drawn = [scene for scene in drawn if len(scene.questions) == len(QUESTION_KINDS)]
-            packed = self.prompter.collate(
-                [self.prompter.pack(scene.objects, scene.questions) for scene in drawn]
-            )
-            patches = normalize(
-                torch.stack([torch.from_numpy(image_patches(s.image)) for s in drawn]).numpy()
-            )
-            batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed)
-            _, merged = encode(self.averaged.model.visual, patches, batch.rows, batch.columns)
+        for seed in range(VALIDATION, VALIDATION + scenes):
+            scene = draw_picture(picture, seed, size)
+            packed = self.prompter.collate([self.prompter.pack(scene.objects, scene.questions)])
+            patches = normalize(image_patches(scene.image)[None])
+            batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed).to(self.device)
+            _, merged = encode(self.averaged.model.visual, batch.patches, batch.rows, batch.columns)
             state = self._answer(self.averaged, merged, batch)[-1]
-            _, right = answer_loss(self.averaged, state, packed)
-            for kind, column in zip(QUESTION_KINDS, right.T.tolist(), strict=True):
-                hits[kind] += column
+            assert batch.packed is not None
+            _, right = answer_loss(self.averaged, state, batch.packed)
+            for question, is_right in zip(scene.questions, right[0].tolist(), strict=True):
+                hits[question.kind].append(is_right)
         scores = {kind: sum(column) / len(column) for kind, column in hits.items()}
         return {"all": sum(scores.values()) / len(scores)} | scores
 
@@ -140,7 +144,7 @@ class Trainer:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.heads.load_state_dict(state["heads"])

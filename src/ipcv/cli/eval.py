@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from ipcv.bench.scenes.pictures import check_pictures
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
 from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
@@ -29,6 +30,15 @@ def evaluate(
     questions: Annotated[
         int | None, Option(min=1, help="Of the suite, or per task.", show_default="300, or all")
     ] = None,
+    picture: Annotated[
+        list[str] | None,
+        Option(
+            help="Of the suite: drawn, page, screen, chart, photo; repeat.", show_default="drawn"
+        ),
+    ] = None,
+    time: Annotated[
+        float, Option(help="Name the best methods at this part of the encoder time.")
+    ] = 0.5,
     batch_size: Annotated[int, Option(min=1, max=4096, help="With --tasks.")] = 1,
     method: MethodsOption = None,
     ratio: RatiosOption = None,
@@ -51,6 +61,7 @@ def evaluate(
     By default the suite: questions about drawn scenes, for the embedded model. With --images,
     no labels are needed: outputs are compared to the uncompressed model's.
     """
+    pictures = _checked(picture, time, suite=not (images or tasks))
     methods, ratios = check_methods(method), check_ratios(ratio)
     for path in (records, json, plot):
         check_writable(path)
@@ -66,7 +77,9 @@ def evaluate(
     from ipcv.models import TINY
 
     name = model or str(TINY)
-    task = Fidelity(images, prompt, new_tokens, size) if images else Suite(questions or 300)
+    task = (
+        Fidelity(images, prompt, new_tokens, size) if images else Suite(questions or 300, pictures)
+    )
     loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
     variants = make_variants(loaded, methods, ratios) | saved
     if tasks is not None:
@@ -79,15 +92,24 @@ def evaluate(
         advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
         report = task.run(name, loaded, processor, variants, records, advance)
     console = terminal.console()
-    for part in report.tables():
+    for part in report.tables(time):
         console.print(part)
-    content: dict[str, Any] = {"environment": environment(loaded), **report.to_dict()}
+    content: dict[str, Any] = {"environment": environment(loaded), **report.to_dict(time)}
     if json is not None:
         write_json(json, content)
     if plot is not None:
         from ipcv.bench.quality.plot import plot_quality
 
         plot_quality(plot, report.points, report.label)
+
+
+def _checked(picture: list[str] | None, time: float, suite: bool) -> tuple[str, ...]:
+    """The pictures. Raises `ValueError` for these where there is no suite, and for the time."""
+    if picture and not suite:
+        raise ValueError("--picture goes with the suite, not with --images or --tasks")
+    if not 0 < time <= 1:
+        raise ValueError(f"time must be above 0 and at most 1, got {time:g}")
+    return check_pictures(picture)
 
 
 def _run_tasks(

@@ -46,6 +46,17 @@ def test_tokens_are_compared_one_by_one():
     )
 
 
+def test_recall_and_segments_stand_beside_the_cosine():
+    tokens = torch.randn(12, 4)
+    moved = tokens.clone()
+    moved[:3] = tokens[3:6]  # nearest to another, and that is all
+    row = compare(observation(moved, (3, 4)), observation(tokens, (3, 4)))
+    assert row["recall"] == 9 / 12
+    assert 9 / 12 <= row["segments"] <= 1
+    same = compare(observation(tokens), observation(tokens))
+    assert (same["recall"], same["segments"]) == (1, 1)
+
+
 def test_next_tokens_and_answers():
     p, q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.5, 0.3])
     tokens = torch.randn(6, 4)

@@ -37,6 +37,14 @@ def test_a_run_goes_on_where_it_was_cut_off(tmp_path):
     assert len(Records(path, RUN).rows) == 3
 
 
+def test_rows_of_an_earlier_version_stand_beside_those_of_this_one(tmp_path):
+    path = tmp_path / "records.jsonl"
+    first = Records(path, RUN)
+    first.add(row("a", cosine=0.5))
+    first.add(row("b", cosine=0.5, recall=1.0, segments=None))
+    assert Records(path, RUN).missing(UNIT, SETTINGS) == ["c"]
+
+
 def test_other_content_and_settings_of_the_same_name_are_refused(tmp_path):
     records = Records(tmp_path / "records.jsonl", RUN)
     records.add(row("a"))

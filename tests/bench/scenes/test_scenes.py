@@ -4,6 +4,7 @@ import pytest
 from ipcv.bench.quality.suite import answer_prior, held_out_scenes
 from ipcv.bench.scenes import COLOURS, HELD_OUT, QUESTION_KINDS, draw_scene
 from ipcv.bench.scenes.objects import overlaps
+from ipcv.bench.scenes.pictures import draw_picture
 
 SIZES = [(448, 448), (224, 224), (672, 224), (224, 672), (336, 560)]
 
@@ -67,6 +68,15 @@ def test_shapes_are_painted_in_their_colour() -> None:
             area = pixels[top:bottom, left:right].reshape(-1, 3)
             near = np.abs(area - COLOURS[item.colour]).max(axis=1) <= 16
             assert near.mean() > 0.15, (seed, item)
+
+
+def test_pictures_take_turns() -> None:
+    scenes = list(held_out_scenes(12, pictures=("drawn", "page")))
+    assert [q.kind for s in scenes for q in s.questions] == [
+        *QUESTION_KINDS, "page-title", "page-after", "page-cell", *QUESTION_KINDS[:3],
+    ]  # fmt: skip
+    for scene, name, seed in zip(scenes, ("drawn", "page", "drawn"), (0, 0, 1), strict=True):
+        assert np.array_equal(scene.image, draw_picture(name, HELD_OUT + seed).image)
 
 
 def test_held_out_scenes_are_held_out() -> None:

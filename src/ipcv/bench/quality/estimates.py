@@ -80,7 +80,7 @@ def at_equal_time(
     weights = found[UNCOMPRESSED].weights.tolist()
     result: dict[str, list[tuple[Estimate, Estimate | None] | None]] = {m: [] for m in methods}
     for time in times:
-        scores = {method: _interpolated(found, method, time) for method in methods}
+        scores = {method: interpolated(found, method, time) for method in methods}
         rival = scores.get(baseline)
         for method, own in scores.items():
             if own is None:
@@ -93,10 +93,10 @@ def at_equal_time(
     return result
 
 
-def _interpolated(
+def interpolated(
     found: Mapping[str, Quality], method: str, time: float
 ) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """`(units,)` scores of the method at that time."""
+    """`(units,)` scores of the method at that time; `None` where it is not measured so fast."""
     curve = [q for name, q in found.items() if method_of(name) == method]
     curve = sorted([*curve, found[UNCOMPRESSED]], key=lambda quality: quality.time)
     for left, right in pairwise(curve):

@@ -4,80 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
-from rich.console import RenderableType
 from torch import nn
 
-from ipcv.bench.quality.estimates import Quality, compare_at, qualities
+from ipcv.bench.quality.estimates import qualities
 from ipcv.bench.quality.fidelity import Observe, evaluate_images, find_images
 from ipcv.bench.quality.identity import model_identity
-from ipcv.bench.quality.intervals import Estimate
+from ipcv.bench.quality.kinds import image_kinds, question_kinds
 from ipcv.bench.quality.observe import PROMPT, observer
 from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.quality.relative_time import UNITS, relative_times
+from ipcv.bench.quality.report import Report
 from ipcv.bench.quality.suite import ask_variant, evaluate_scenes, held_out_scenes
-from ipcv.bench.quality.table import (
-    TIMES,
-    equal_time_tables,
-    fidelity_summary,
-    suite_summary,
-    summary_tables,
-    worst_images,
-)
+from ipcv.bench.quality.table import fidelity_summary, suite_summary, worst_images
 from ipcv.bench.scenes import Scene
+from ipcv.bench.scenes.pictures import DRAWN
 from ipcv.bench.variants import Variant
 from ipcv.inputs.media import load_image
 
 TURNS = 9
 """How often times are measured, on each of `UNITS` images or scenes."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an evaluation found.
-
-    Attributes:
-        label: what the quality is.
-        summary: per variant its numbers.
-        found: per variant its quality, unit by unit.
-        notes: what else is to be said.
-        extra: what else goes into JSON.
-    """
-
-    label: str
-    summary: dict[str, dict[str, Any]]
-    found: dict[str, Quality]
-    notes: list[str] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def points(self) -> dict[str, tuple[float, Estimate]]:
-        """Per variant its encoder time, relative to uncompressed, and its quality."""
-        return {name: (q.time, q.estimate) for name, q in self.found.items()}
-
-    def tables(self) -> list[RenderableType]:
-        """For people."""
-        if not self.found:
-            return self.notes  # type: ignore[return-value]
-        return [
-            *summary_tables(self.label, self.summary),
-            *equal_time_tables(self.found),
-            *self.notes,
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types; an estimate is a list of mean, low and high."""
-        return {
-            "label": self.label,
-            "variants": self.summary,
-            "at_equal_time": compare_at(self.found, TIMES)._asdict(),
-            **self.extra,
-        }
 
 
 class Evaluation(ABC):
@@ -112,13 +63,19 @@ class Evaluation(ABC):
 
 @dataclass(frozen=True)
 class Suite(Evaluation):
-    """So many questions of the built-in suite."""
+    """So many questions of the built-in suite, about these pictures."""
 
     questions: int = 300
+    pictures: tuple[str, ...] = (DRAWN,)
+
+    @cached_property
+    def scenes(self) -> list[Scene]:
+        """What is asked about."""
+        return list(held_out_scenes(self.questions, pictures=self.pictures))
 
     @property
     def steps(self) -> int:
-        return len(list(held_out_scenes(self.questions))) + TURNS + 1
+        return len(self.scenes) + TURNS + 1
 
     def run(
         self,
@@ -130,19 +87,25 @@ class Suite(Evaluation):
         on_step: Callable[[], None],
     ) -> Report:
         run = {"task": "suite", "model": name, "questions": self.questions}
+        if self.pictures != (DRAWN,):
+            run["pictures"] = list(self.pictures)
         kept = Records(records, run | (model_identity(model, processor) if records else {}))
-        scenes = list(held_out_scenes(self.questions))
-        evaluate_scenes(model, processor, scenes, variants, kept, on_step)
+        evaluate_scenes(model, processor, self.scenes, variants, kept, on_step)
 
         def encoder_ms(scene: Scene, variant: Variant) -> float:
             quick = replace(scene, questions=scene.questions[:1])
             return ask_variant(model, processor, quick, variant)[1]
 
-        times = relative_times(scenes, variants, encoder_ms, on_step, TURNS)
+        times = relative_times(self.scenes, variants, encoder_ms, on_step, TURNS)
         rows = _of(kept.rows, variants)
         found = qualities(rows, "scene", "right", times)
         label = f"right answers, of {self.questions:,} held-out questions"
-        return Report(label, suite_summary(rows, found), found, extra={"questions": self.questions})
+        kinds = {
+            kind: qualities(part, "scene", "right", times)
+            for kind, part in question_kinds(rows).items()
+        }
+        summary, extra = suite_summary(rows, found), {"questions": self.questions}
+        return Report(label, summary, found, kinds, extra=extra)
 
 
 @dataclass(frozen=True)
@@ -233,6 +196,7 @@ def fidelity_report(
         SCORES[score],
         fidelity_summary(rows, found),
         found,
+        {kind: qualities(part, "image", score, times) for kind, part in image_kinds(rows).items()},
         notes,
         {"images": len(seen), "skipped": broken, "worst": worst},
     )

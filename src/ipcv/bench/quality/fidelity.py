@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from ipcv.bench.quality.features import recall_at_1, segment_agreement, segment_centres
 from ipcv.bench.quality.identity import file_identity, variant_identity
 from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.variants import UNCOMPRESSED, Variant
@@ -36,6 +38,11 @@ class Observation:
     encoder_ms: float
     logits: Tensor | None = None
     answer: str | None = None
+
+    @cached_property
+    def centres(self) -> Tensor:
+        """`(K, C)` of the segments that its visual tokens fall into."""
+        return segment_centres(self.tokens)
 
 
 Observe = Callable[[Image, Variant], Observation]
@@ -113,19 +120,22 @@ def _evaluate_image(
 def compare(seen: Observation, reference: Observation) -> dict[str, Any]:
     """How close an observation is to the uncompressed one.
 
-    Visual tokens: mean `cosine` similarity and `relative_error`, the norm of the difference over
-    the norm of the reference. Tokens on a smaller grid, of a downsampled image, are interpolated
-    to the reference's bilinearly first. With a language model: `kl`, the divergence of the next
-    token's distribution from the reference's in nats, `agreement`, which is `exp(-kl)`,
-    `same_token` (its most likely one) and `same_answer`. Without a common grid, the first two are
-    `None`.
+    Visual tokens: mean `cosine` similarity; `relative_error`, the norm of the difference over the
+    norm of the reference; `recall`, how many are nearest to their own among all of the reference;
+    and `segments`, how many stay in the segment of their own. Tokens on a smaller grid, of a
+    downsampled image, are interpolated to the reference's bilinearly first. Without a common grid,
+    these are `None`. With a language model: `kl`, the divergence of the next token's distribution
+    from the reference's in nats, `agreement`, which is `exp(-kl)`, `same_token` (its most likely
+    one) and `same_answer`.
     """
-    row: dict[str, Any] = {"cosine": None, "relative_error": None}
+    row: dict[str, Any] = dict.fromkeys(("cosine", "relative_error", "recall", "segments"))
     tokens = _on_grid(seen, reference)
     if tokens is not None:
         expected = reference.tokens
         row["cosine"] = float(F.cosine_similarity(tokens, expected, dim=-1).mean())
         row["relative_error"] = float((tokens - expected).norm() / expected.norm())
+        row["recall"] = recall_at_1(tokens, expected)
+        row["segments"] = segment_agreement(tokens, expected, reference.centres)
     if seen.logits is not None and reference.logits is not None:
         log_p, log_q = (x.logits.log_softmax(-1) for x in (reference, seen))  # type: ignore[union-attr]
         row["kl"] = float(F.kl_div(log_q, log_p, reduction="sum", log_target=True))

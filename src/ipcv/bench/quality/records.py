@@ -18,10 +18,14 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("image", "content", "variant", "settings", "error"), str),
     **dict.fromkeys(("candidate", "round"), str),
     **dict.fromkeys(("cosine", "relative_error", "kl", "agreement", "budget", "ratio"), NUMBER),
+    **dict.fromkeys(("recall", "segments"), NUMBER),
     **dict.fromkeys(("same_token", "same_answer"), bool),
     **dict.fromkeys(("kinds", "right", "answers"), list),
 }
 """What a row may hold."""
+
+ADDED = {"recall", "segments"}
+"""What rows of earlier versions lack."""
 
 KINDS = (
     {"scene", "variant"},
@@ -114,10 +118,10 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _are_rows(rows: list[Any]) -> bool:
-    """Whether they are rows, those of variants all with the same fields."""
+    """Whether they are rows, those of variants all with the same fields but for `ADDED`."""
     if not all(isinstance(row, dict) and _is_row(row) for row in rows):
         return False
-    return len({frozenset(row) for row in rows if "variant" in row}) <= 1
+    return len({frozenset(row.keys() - ADDED) for row in rows if "variant" in row}) <= 1
 
 
 def _is_row(row: Row) -> bool:

@@ -1,9 +1,9 @@
-"""The built-in task suite: questions about drawn scenes that no training code has used."""
+"""The built-in task suite: questions about drawn pictures that no training code has used."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ipcv.bench.clock import metered
 from ipcv.bench.quality.identity import bytes_identity, variant_identity
 from ipcv.bench.quality.records import Records
-from ipcv.bench.scenes import HELD_OUT, Question, Scene, draw_scene
+from ipcv.bench.scenes import HELD_OUT, Question, Scene
+from ipcv.bench.scenes.pictures import DRAWN, draw_picture
 from ipcv.bench.variants import Variant
 from ipcv.families import adapter_for
 
@@ -24,15 +25,23 @@ ANSWER_TOKENS = 8
 """The most new tokens of an answer."""
 
 
-def held_out_scenes(num_questions: int, size: tuple[int, int] = (448, 448)) -> Iterator[Scene]:
-    """Held-out scenes of one size (width, height), until they hold so many questions."""
-    seed = HELD_OUT
+def held_out_scenes(
+    num_questions: int,
+    size: tuple[int, int] = (448, 448),
+    pictures: Sequence[str] = (DRAWN,),
+) -> Iterator[Scene]:
+    """Held-out scenes of one size (width, height), until they hold so many questions.
+
+    The `pictures`, names of `PICTURES`, take turns.
+    """
+    turn = 0
     while num_questions > 0:
-        scene = draw_scene(seed, size)
+        seed, which = divmod(turn, len(pictures))
+        scene = draw_picture(pictures[which], HELD_OUT + seed, size)
         questions = scene.questions[:num_questions]
         yield Scene(scene.image, scene.objects, questions)
         num_questions -= len(questions)
-        seed += 1
+        turn += 1
 
 
 def evaluate_scenes(

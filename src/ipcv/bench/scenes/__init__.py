@@ -28,6 +28,7 @@ __all__ = [
     "SceneObject",
     "ask",
     "compose",
+    "crowd",
     "draw_scene",
 ]
 
@@ -54,19 +55,27 @@ def draw_scene(seed: int, size: tuple[int, int] = (448, 448)) -> Scene:
     a question of each of the :data:`QUESTION_KINDS`.
     """
     rng = random.Random(f"{seed} {size[0]} {size[1]}")
-    most_shapes = min(7, max(1, size[0] * size[1] // _PIXELS_PER_SHAPE))
-    if most_shapes >= 3:
-        numbers = words = 1
-    else:
-        numbers = rng.randint(0, 1)
-        words = 1 - numbers
-    image, objects = compose(rng, size, most_shapes, numbers, words)
+    image, objects = compose(rng, size, *crowd(rng, size))
     questions = [ask(kind, objects, rng) for kind in QUESTION_KINDS]
     return Scene(image, objects, tuple(q for q in questions if q is not None))
 
 
+def crowd(rng: random.Random, size: tuple[int, int]) -> tuple[int, int, int]:
+    """How many shapes at most, numbers and words an image of ``size`` is to hold."""
+    most_shapes = min(7, max(1, size[0] * size[1] // _PIXELS_PER_SHAPE))
+    if most_shapes >= 3:
+        return most_shapes, 1, 1
+    numbers = rng.randint(0, 1)
+    return most_shapes, numbers, 1 - numbers
+
+
 def compose(
-    rng: random.Random, size: tuple[int, int], most_shapes: int, numbers: int, words: int
+    rng: random.Random,
+    size: tuple[int, int],
+    most_shapes: int,
+    numbers: int,
+    words: int,
+    background: Image | None = None,
 ) -> tuple[Image, tuple[SceneObject, ...]]:
     """Paint an image of ``size`` with up to so many objects and say what is where."""
     from ipcv.bench.scenes import drawing
@@ -74,7 +83,7 @@ def compose(
 
     attributes = things.draw_attributes(rng, most_shapes) if most_shapes else []
     texts = things.draw_texts(rng, numbers, words)
-    image = drawing.paint_background(rng, size)
+    image = background or drawing.paint_background(rng, size)
     placed = tuple(
         things.arrange(rng, size, attributes, texts, drawing.measure_text, drawing.FONTS)
     )

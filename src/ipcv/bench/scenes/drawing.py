@@ -52,7 +52,8 @@ def _font_folder() -> Path:
 
 
 @cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    """One of `FONTS`, at a size in pixels."""
     return ImageFont.truetype(str(_font_folder() / f"{name}.ttf"), size)
 
 
@@ -67,13 +68,13 @@ def _photo(name: str) -> Image.Image:
 
 def measure_text(text: str, font: str, font_size: int) -> tuple[int, int]:
     """Width and height in pixels of the ink of a printed text."""
-    left, top, right, bottom = _font(font, font_size).getbbox(text)
+    left, top, right, bottom = load_font(font, font_size).getbbox(text)
     return math.ceil(right - left), math.ceil(bottom - top)
 
 
 def character_edges(item: SceneObject) -> list[float]:
     """Where the characters of a printed text begin and, at last, end: x in pixels."""
-    font = _font(item.font, item.font_size)
+    font = load_font(item.font, item.font_size)
     start = item.box[0] - font.getbbox(item.text)[0]
     return [start + font.getlength(item.text[:i]) for i in range(len(item.text) + 1)]
 
@@ -100,8 +101,8 @@ def _noise(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _photo_crop(rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """A crop of a photo, of random scale, faded towards a pale colour."""
+def paint_photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
+    """A crop of a photo of `size` (width, height), of random scale, faded towards a pale colour."""
     photo = _photo(rng.choice(PHOTOS))
     fit = min(photo.width / size[0], photo.height / size[1])
     scale = fit * rng.uniform(0.4, 1.0)
@@ -114,7 +115,7 @@ def _photo_crop(rng: random.Random, size: tuple[int, int]) -> Image.Image:
 
 def paint_background(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     """A gradient, noise or a photo crop, of ``size`` (width, height)."""
-    return rng.choice((_gradient, _noise, _photo_crop))(rng, size)
+    return rng.choice((_gradient, _noise, paint_photo))(rng, size)
 
 
 def _outline(shape: str) -> list[tuple[float, float]]:
@@ -184,7 +185,7 @@ def paint_shape(image: Image.Image, item: SceneObject, rng: random.Random) -> No
 
 def paint_text(image: Image.Image, item: SceneObject) -> None:
     """Print a number or a word, dark on light or light on dark, with a thin contrasting edge."""
-    font = _font(item.font, item.font_size)
+    font = load_font(item.font, item.font_size)
     offset_x, offset_y, _, _ = font.getbbox(item.text)
     light = np.asarray(image.crop(item.box).convert("L")).mean() > 118
     ink, edge = ((16, 16, 16), (250, 250, 250)) if light else ((250, 250, 250), (16, 16, 16))

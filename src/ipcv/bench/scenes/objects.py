@@ -21,8 +21,9 @@ TEXT_HEIGHT = (26, 48)
 class SceneObject:
     """One drawn thing.
 
-    ``kind`` is ``"shape"``, ``"number"`` or ``"word"``. Shapes have a ``shape`` and a ``colour``;
-    numbers and words have a ``text``. ``box`` is ``(left, top, right, bottom)`` in pixels.
+    ``kind`` is ``"shape"``, ``"number"``, ``"word"`` or ``"bar"``. Shapes have a ``shape`` and a
+    ``colour``, bars a ``colour``; numbers and words have a ``text``, and the ``colour`` of the
+    button that they are on. ``box`` is ``(left, top, right, bottom)`` in pixels.
     """
 
     kind: str

@@ -17,12 +17,17 @@ MARGIN = 36  # two centres closer than this along an axis are not compared
 
 @dataclass(frozen=True)
 class Question:
-    """One question; ``about`` holds the indices of the objects that it names."""
+    """One question.
+
+    ``about`` holds the indices of the objects that it names, and ``source`` the index of the object
+    that shows the answer, or -1 where no single one does or none is noted.
+    """
 
     kind: str
     text: str
     answer: str
     about: tuple[int, ...] = ()
+    source: int = -1
 
 
 def ask(kind: str, objects: Sequence[SceneObject], rng: random.Random) -> Question | None:

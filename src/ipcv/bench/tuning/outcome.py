@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from ipcv.bench.quality.estimates import at_equal_time
-from ipcv.bench.quality.evaluation import Report
 from ipcv.bench.quality.intervals import Estimate
+from ipcv.bench.quality.report import Report
 from ipcv.bench.quality.table import STYLE
 from ipcv.bench.variants import TUNED_NAME, UNCOMPRESSED, method_of
 from ipcv.settings.presets import Preset
