@@ -18,7 +18,6 @@ from typing import Any
 from rich.progress import Progress
 from torch import nn
 
-from ablations import ablations
 from ipcv import IPCV
 from ipcv.bench.cost.flops import count_flops
 from ipcv.bench.cost.workload import Workload
@@ -32,7 +31,7 @@ from ipcv.bench.quality.table import fidelity_summary, suite_summary
 from ipcv.bench.scenes import HELD_OUT, draw_scene
 from ipcv.bench.variants import UNCOMPRESSED, Variant, make_variants
 from ipcv.core.output import write_json
-from ipcv.families import adapter_for, find_encoder
+from ipcv.families import adapter_for
 from ipcv.inputs.loading import load
 from ipcv.inputs.media import load_image
 from ipcv.models import TINY
@@ -45,27 +44,20 @@ SIDE = 448
 CALIBRATION = HELD_OUT + 100_000
 """The seed of the first scene to screen on; the held-out questions never get that far."""
 
-NAMED = ("published", "mixed-resolution", "progressive", "tome", "tome-decreasing", "downsample")
+NAMED = ("published", "mixed-resolution", "adaptive", "tome", "tome-decreasing", "downsample")
 RATIOS = (0.65, 0.8)
 
 
 def candidates(model: nn.Module) -> dict[str, Variant]:
-    """What is screened: named methods, parts of IPCV in all pairs that tell, ablations."""
-    encoder, module = find_encoder(model)
+    """What is screened: named methods, and parts of IPCV in all pairs that tell."""
     pairs = [(selector, "linear") for selector in SELECTORS]
     pairs += [("difference", reconstruction) for reconstruction in RECONSTRUCTORS]
     pairs += [("random", "mean")]
     parts = {
         f"{s} / {r}": Variant(IPCV(2, 0.65, 0, selector=s, reconstruction=r)) for s, r in pairs
     }
-    mixed = make_variants(model, ["downsample+progressive"], (0.35, 0.5))
-    own = ablations(len(encoder.adapter(module).blocks))
-    return (
-        make_variants(model, NAMED, RATIOS)
-        | mixed
-        | parts
-        | {name: Variant(method) for name, method in own.items()}
-    )
+    mixed = make_variants(model, ["downsample+adaptive"], (0.35, 0.5))
+    return make_variants(model, NAMED, RATIOS) | mixed | parts
 
 
 def flops(run: Callable[[Variant], object], variants: Mapping[str, Variant]) -> dict[str, float]:

@@ -5,6 +5,7 @@ import pytest
 
 import ipcv
 import ipcv.cli.serve as command
+from ipcv.baselines import ToMe
 from ipcv.cli import main
 from ipcv.integrations.vllm.settings import split
 
@@ -49,7 +50,6 @@ def test_the_preset_alone(vllm: list[list[str]]) -> None:
         (["--set", "prune_layer=0"], "prune_layer must be an integer of at least 1, got 0"),
         (["--attention", "fast"], "attention must be one of auto, sdpa, flash, full, got 'fast'"),
         (["--set", "selector=best"], "selector must be one of"),
-        (["--method", "adaptive"], "by IPCV or MixedResolution, not by Adaptive"),
         (["--method", "best"], "unknown method 'best': use one of ipcv"),
         (["--", "--additional-config={}"], "ipcv serve makes --additional-config itself"),
     ],
@@ -94,7 +94,7 @@ def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert attention == "auto"
     assert typed.vision_for(ipcv.IPCV()) == ipcv.IPCV(4, 0.6)
     assert serve(MODEL, "--settings", str(path)) == 0
-    ipcv.save(path, ipcv.Preset(ipcv.Adaptive()))
+    ipcv.save(path, ipcv.Preset(ToMe(0.1)))
     capsys.readouterr()
     assert serve(MODEL, "--settings", str(path)) == 1
-    assert "not by Adaptive" in capsys.readouterr().err
+    assert "by Adaptive, MixedResolution or IPCV, not by ToMe" in capsys.readouterr().err

@@ -136,7 +136,7 @@ def followed(features, places, stay, into):
     result = {}
     for i, state in zip(gone, own, strict=True):
         near = sorted(range(len(stay)), key=lambda j: math.dist(state, others[j]))
-        near = near[: steps.NUM_NEIGHBORS]
+        near = near[: steps.FOLLOWED]
         weights = plain_weights("linear", state, [others[j] for j in near])
         result[i] = {stay[j]: weight for j, weight in zip(near, weights, strict=True)}
     return result

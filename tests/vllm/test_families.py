@@ -15,7 +15,7 @@ from PIL import Image
 import ipcv
 from ipcv.families import FAMILIES as ALL_FAMILIES
 from ipcv.stats import Stats
-from ipcv.vision.one_step import Engine
+from ipcv.vision.pruning import PruningEngine, PruningMethod
 from tests.checkpoints import save_for_vllm
 from tests.vision.adapters.families import SIDE
 from tests.vllm.conftest import engine, on_model
@@ -111,7 +111,9 @@ def in_vllm(served: Served, given: dict[str, Any]) -> list[torch.Tensor]:
     return on_model(served.llm, embed)
 
 
-def in_transformers(served: Served, images: list[Image.Image], vision: ipcv.IPCV) -> torch.Tensor:
+def in_transformers(
+    served: Served, images: list[Image.Image], vision: PruningMethod
+) -> torch.Tensor:
     """The visual tokens of all images, DeepStack's side by side."""
     given = inputs(served, images)
     given.pop("num_patches", None)
@@ -154,10 +156,21 @@ def test_visual_tokens(
             torch.testing.assert_close(a, b, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "full"])
+@pytest.mark.parametrize("vision", [ipcv.Adaptive(0.6), ipcv.MixedResolution(0.4)], ids=str)
+def test_other_methods(served: Served, attention: str, vision: PruningMethod) -> None:
+    with replaced(served, vision, attention):
+        together = in_vllm(served, inputs(served, IMAGES))
+        alone = [in_vllm(served, inputs(served, [image]))[0] for image in IMAGES]
+    expected = in_transformers(served, IMAGES, vision)
+    torch.testing.assert_close(torch.cat(together), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together, alone, rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("layers", [0, 2])
 def test_before_the_first_block(served: Served, layers: int) -> None:
     everything = 1000  # tiles have equal first tokens here: which is nearest is undecided
-    vision = ipcv.IPCV(0, 0.6, layers, everything, selector="contrast")
+    vision = ipcv.IPCV(0, 0.6, layers, everything, selector="norm")
     with replaced(served, vision):
         tokens = in_vllm(served, inputs(served, IMAGES))
     expected = in_transformers(served, IMAGES, vision)
@@ -197,16 +210,16 @@ def test_video(served: Served) -> None:
 
 
 @contextmanager
-def replaced(served: Served, vision: ipcv.IPCV, attention: str = "full") -> Iterator[None]:
+def replaced(served: Served, vision: PruningMethod, attention: str = "full") -> Iterator[None]:
     """Other settings for a while."""
     from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
-    usual: Engine = on_model(served.llm, lambda model: model.ipcv)
+    usual: PruningEngine[Any] = on_model(served.llm, lambda model: model.ipcv)
     encoder: Any = usual.adapter.encoder
     tower: Any = type(usual.adapter)(encoder)
     tower.asking, tower.tile_sources = attention, usual.adapter.tile_sources
     usual.detach()
-    other, backend = Engine(tower, vision, Stats()), getattr(encoder, "attn_backend", None)
+    other, backend = vision.engine(tower, Stats().add), getattr(encoder, "attn_backend", None)
     other.attach()
     if attention == "flash":  # then vLLM computes the longest segment
         encoder.attn_backend = AttentionBackendEnum.FLASH_ATTN

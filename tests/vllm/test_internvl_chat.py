@@ -9,7 +9,7 @@ import transformers
 
 import ipcv
 from ipcv.stats import Stats
-from ipcv.vision.one_step import Engine
+from ipcv.vision.pruning import PruningMethod
 from tests.vision.adapters.families import SIDE, VISION, randomize
 
 OLD_NAMES = {
@@ -60,8 +60,9 @@ def weights_of(weights: dict[str, torch.Tensor], name: str, part: str) -> torch.
     return weights[name.replace("encoder.layers.", "encoder.layer.").replace("q_proj", part)]
 
 
+@pytest.mark.parametrize("vision", [ipcv.IPCV(1, 0.6, 2), ipcv.Adaptive(0.6)], ids=str)
 @pytest.mark.parametrize("attention", ["sdpa", "full"])
-def test_encoder(in_vllm: None, attention: str) -> None:
+def test_encoder(in_vllm: None, attention: str, vision: PruningMethod) -> None:
     from vllm.model_executor.models.intern_vit import InternVisionModel
 
     from ipcv.integrations.vllm.towers import InternVLChatTower
@@ -86,14 +87,13 @@ def test_encoder(in_vllm: None, attention: str) -> None:
             module.quant_method.process_weights_after_loading(module)
     tower = InternVLChatTower(encoder)
     tower.asking = attention
-    vision = ipcv.IPCV(prune_layer=1, reduction_ratio=0.6, stabilization_layers=2)
     pixels = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         plain = reference(pixels).last_hidden_state
         torch.testing.assert_close(encoder(pixel_values=pixels), plain, rtol=1e-4, atol=1e-5)
         with ipcv.compress(reference, vision):
             expected = reference(pixels).last_hidden_state
-        engine = Engine(tower, vision, Stats())
+        engine = vision.engine(tower, Stats().add)
         engine.attach()
         result = encoder(pixel_values=pixels)
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)

@@ -10,13 +10,12 @@ from torch import Tensor
 from ipcv.core.ops import full_precision
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.layout import Layout
-from ipcv.vision.method import VisionMethod
-from ipcv.vision.pruning import PruningEngine, PruningState
+from ipcv.vision.pruning import PruningEngine, PruningMethod, PruningState
 from ipcv.vision.records import OneStepCall, Record
 from ipcv.vision.selection import Choice, Selection
 
 
-class OneStepMethod(VisionMethod):
+class OneStepMethod(PruningMethod):
     """Settings of a method that prunes the rows of an encoder once, and how it chooses.
 
     Attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -10,8 +11,22 @@ import torch
 from torch import Tensor
 
 from ipcv.core.arguments import Arguments, on_device
+from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.engine import EncoderState, VisionEngine
+from ipcv.vision.method import VisionMethod
+from ipcv.vision.records import Record
 from ipcv.vision.selection import Selection
+
+
+class PruningMethod(VisionMethod):
+    """Settings of a method whose blocks run on fewer rows than came in."""
+
+    @abstractmethod
+    def engine(self, adapter: EncoderAdapter, record: Record) -> PruningEngine[Any]:
+        """As for every method."""
+
+    def check(self, depth: int) -> None:
+        """Raise `ValueError` for settings that cannot work for an encoder of `depth` blocks."""
 
 
 @dataclass
@@ -37,27 +52,32 @@ class PruningState(EncoderState):
             self.selection.to(device)
 
 
-State = TypeVar("State", bound=PruningState)
+def _nothing_to_do(states: Tensor) -> None:
+    """What one process does to agree with itself."""
 
 
-class PruningEngine(VisionEngine[State]):
-    """Carries the rows that are kept from block to block, and rebuilds the others."""
+Carried = TypeVar("Carried", bound=PruningState)
+
+
+class PruningEngine(VisionEngine[Carried]):
+    """Carries the rows that are kept from block to block, and rebuilds the others.
+
+    Attributes:
+        agree: makes states that rows are chosen by the same, in place, in all processes that share
+            an encoder. Nothing to do in one.
+    """
+
+    agree: Callable[[Tensor], object] = staticmethod(_nothing_to_do)
 
     @abstractmethod
-    def prune(self, call: State, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
+    def prune(self, call: Carried, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
         """Those of the rows `(K, C)` that go on into a block, which `call.selection` says then.
 
         `hidden_states` are what the block was given.
         """
 
-    def agree(self, states: Tensor) -> None:
-        """Make states that rows are chosen by the same in all processes that share an encoder.
-
-        Called, in place, before a choice; here there is one process.
-        """
-
     def enter(
-        self, call: State, index: int, hidden_states: Tensor, arguments: Arguments
+        self, call: Carried, index: int, hidden_states: Tensor, arguments: Arguments
     ) -> tuple[Tensor, Arguments] | None:
         selection, call.full = call.selection, None
         if selection is None:
@@ -74,7 +94,7 @@ class PruningEngine(VisionEngine[State]):
         pruned = self.adapter.prune_arguments(arguments, selection)
         return self.adapter.pack(call.kept, hidden_states, selection), pruned
 
-    def attend(self, call: State, index: int, hidden_states: Tensor) -> Any:
+    def attend(self, call: Carried, index: int, hidden_states: Tensor) -> Any:
         """Kept rows attend the rows that `keys` gives, or each other."""
         if (selection := call.selection) is None:
             return None
@@ -83,11 +103,13 @@ class PruningEngine(VisionEngine[State]):
         attention = self.adapter.attention(self.adapter.blocks[index])
         return self.adapter.attend(attention, hidden_states, keys, arguments, selection)
 
-    def keys(self, call: State, selection: Selection, index: int, queries: Tensor) -> Tensor | None:
+    def keys(
+        self, call: Carried, selection: Selection, index: int, queries: Tensor
+    ) -> Tensor | None:
         """All normed rows, in the encoder's shape, where the kept ones, `queries`, attend them."""
         return None
 
-    def restore(self, call: State, index: int, states: Tensor) -> Tensor | None:
+    def restore(self, call: Carried, index: int, states: Tensor) -> Tensor | None:
         if (selection := call.selection) is None:
             return None
         kept = self.adapter.unpack(states, selection)

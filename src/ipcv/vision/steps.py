@@ -15,15 +15,14 @@ from ipcv.core.ops import full_precision
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.layout import Layout
 from ipcv.vision.matching import likeness
-from ipcv.vision.method import VisionMethod
 from ipcv.vision.neighbors import Neighbors, Reconstruction
-from ipcv.vision.pruning import PruningEngine, PruningState
+from ipcv.vision.pruning import PruningEngine, PruningMethod, PruningState
 from ipcv.vision.reconstruction import Partition, linear
 from ipcv.vision.records import Record, StepsCall
 from ipcv.vision.selection import Selection, Step
 
-NUM_NEIGHBORS = 5
-"""Kept rows that rebuild a removed one."""
+FOLLOWED = 5
+"""Kept rows that a removed one follows."""
 
 Pair = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 """`(features (G, n, D), places (G, n, 3), r, protected) -> kept (G, n - r), destination (G, n)`:
@@ -47,7 +46,7 @@ class Removal(NamedTuple):
     pair: Pair
 
 
-class StepsMethod(VisionMethod):
+class StepsMethod(PruningMethod):
     """Settings of a method that prunes in steps.
 
     Rows that go on count in attention for those they stand for, as far as these are like them.
@@ -227,7 +226,7 @@ def _selection(
         pairs.counts,
         lambda: (places[removed], places[kept]),
     )
-    rebuilt = Reconstruction(rows[removed], rows[kept], linear(partition, NUM_NEIGHBORS))
+    rebuilt = Reconstruction(rows[removed], rows[kept], linear(partition, FOLLOWED))
     return Selection(layout, pairs.counts, kept, (Step(kept, removed, rebuilt),), sizes)
 
 

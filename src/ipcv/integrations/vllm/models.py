@@ -7,9 +7,10 @@ A class has the name of the architecture that it serves, without `ForConditional
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
-from torch import Tensor
+from vllm.distributed import tensor_model_parallel_all_gather
 from vllm.distributed.parallel_state import get_tp_group
 from vllm.logger import init_logger
 from vllm.model_executor.models.interns1 import InternS1ForConditionalGeneration
@@ -31,20 +32,9 @@ from ipcv.integrations.vllm.towers import (
     Tower,
     WindowedTower,
 )
-from ipcv.vision.one_step import OneStepEngine
+from ipcv.vision.pruning import PruningEngine
 
 logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
-
-
-class ShardedEngine(OneStepEngine):
-    """For an encoder whose weights are sharded: all ranks choose what the first one chooses.
-
-    Sums over ranks need not be bitwise the same on each, and one patch more or less would be fatal.
-    """
-
-    def agree(self, states: Tensor) -> None:
-        """All ranks get those of the first."""
-        get_tp_group().broadcast(states)
 
 
 class Compressed:
@@ -54,7 +44,7 @@ class Compressed:
         ipcv: what does it; `None` where it is off.
     """
 
-    ipcv: OneStepEngine | None = None
+    ipcv: PruningEngine[Any] | None = None
     tower: ClassVar[type[Tower]]
     encoder_name: ClassVar[str] = "visual"
 
@@ -71,9 +61,13 @@ class Compressed:
         multimodal = vllm_config.model_config.multimodal_config
         is_sharded = multimodal.mm_encoder_tp_mode == "weights" and get_tp_group().world_size > 1
         counts = not is_sharded or get_tp_group().is_first_rank
-        engine = ShardedEngine if is_sharded else OneStepEngine
         record = Counters().add if counts else Uncounted().add
-        self.ipcv = engine(adapter, settings.vision, record)
+        self.ipcv = settings.vision.engine(adapter, record)
+        if is_sharded:
+            # Sums over ranks need not be bitwise the same on each, and one patch more or less
+            # would be fatal: all choose by the states of the first.
+            adapter.gather_heads = partial(tensor_model_parallel_all_gather, dim=1)
+            self.ipcv.agree = get_tp_group().broadcast
         self.ipcv.attach()
         logger.info("IPCV active: %s, attention: %s", settings.vision, adapter.asking)
 

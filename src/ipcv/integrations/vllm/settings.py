@@ -10,7 +10,7 @@ from ipcv.families import FAMILIES, Family
 from ipcv.settings.presets import scaled_vision
 from ipcv.settings.typed import Given
 from ipcv.vision.ipcv import IPCV
-from ipcv.vision.one_step import OneStepMethod
+from ipcv.vision.pruning import PruningMethod
 
 KEY = "ipcv"
 """The key of `additional_config` that holds our settings."""
@@ -35,7 +35,7 @@ class Settings:
             used; "auto": whichever fits the attention backend of the engine's encoder.
     """
 
-    vision: OneStepMethod
+    vision: PruningMethod
     attention: Attention = "auto"
 
     @classmethod
@@ -87,12 +87,12 @@ def split(given: object) -> tuple[Given, Attention]:
     return typed, attention
 
 
-def _served(typed: Given, published: IPCV) -> OneStepMethod:
+def _served(typed: Given, published: IPCV) -> PruningMethod:
     """The method, where the model's preset is this one. Raises `ValueError` for one not served."""
     vision = typed.vision_for(published)
-    if not isinstance(vision, OneStepMethod):
+    if not isinstance(vision, PruningMethod):
         raise ValueError(
-            f"a server prunes once, by IPCV or MixedResolution, not by {type(vision).__name__}"
+            f"a server prunes by Adaptive, MixedResolution or IPCV, not by {type(vision).__name__}"
         )
     return vision
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -29,6 +30,11 @@ from ipcv.vision.adapters.packed import (
 from ipcv.vision.adapters.segments import Segments, attend_in_batches
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
+
+
+def _as_it_is(heads: Tensor) -> Tensor:
+    """All heads, where one rank has them."""
+    return heads
 
 
 class Tower(EncoderAdapter):
@@ -68,17 +74,57 @@ class Tower(EncoderAdapter):
         arguments: Arguments,
         selection: Selection,
     ) -> Tensor:
-        others = {name: x for name, x in arguments.items() if name != self.states_name}
+        if keys is None:
+            ask = partial(self._count, attention.attn, selection, arguments.get("cu_seqlens"))
+            pruned = self.prune_arguments(arguments, selection)
+            return _run(attention, queries, self._others(pruned), ask)
+        others = self._others(arguments)
         forward = partial(type(attention).forward, attention, keys, **others)
         if self.asking == "full":
             everything: Tensor = forward()
             return self.like(self.rows(everything)[selection.kept], everything)
-        attention.attn.forward = partial(self._ask, attention.attn, selection)
-        try:
-            output: Tensor = forward()
-        finally:
-            del attention.attn.forward
-        return output
+        return _run(attention, keys, others, partial(self._ask, attention.attn, selection))
+
+    def _others(self, arguments: Arguments) -> Arguments:
+        return {name: x for name, x in arguments.items() if name != self.states_name}
+
+    def keys(self, attention: Any, normed: Tensor) -> Tensor:
+        """As the innermost attention gets them, without rotary positions; of all ranks' heads."""
+        found, innermost = list[Tensor](), attention.attn
+
+        def catch(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
+            found.append(key.reshape(-1, innermost.num_heads, innermost.head_size))
+            return torch.zeros_like(query)
+
+        _run(attention, *self.unplaced(attention, normed), catch)
+        return self.gather_heads(found[0])
+
+    @abstractmethod
+    def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
+        """What the attention takes for rows `(T, C)` that have no positions."""
+
+    gather_heads: Callable[[Tensor], Tensor] = staticmethod(_as_it_is)
+    """`(T, heads, D)` of all ranks, where the heads are sharded."""
+
+    def _count(
+        self,
+        innermost: Any,
+        selection: Selection,
+        cu_seqlens: Tensor | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *_: Any,
+        **__: Any,
+    ) -> Tensor:
+        """In the place of the innermost attention: kept rows, which count by their sizes."""
+        heads = -1, innermost.num_heads, innermost.head_size
+        segments = self.segments(cu_seqlens, selection)[1]
+        attend = partial(_sdpa, innermost.scale)
+        shape, bias = query.shape, selection.bias
+        query, key, value = (x.reshape(heads) for x in (query, key, value))
+        output = attend_in_batches(attend, query, key, value, segments, segments, bias)
+        return output.view(shape)
 
     @abstractmethod
     def segments(
@@ -127,6 +173,16 @@ class PackedTower(Tower, PackedEncoder):
     def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
         return rows.unsqueeze(1)
 
+    def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
+        """Rotated by no angle, in one segment."""
+        length, half = len(normed), attention.attn.head_size // 2
+        cos, sin = normed.new_ones(length, half), normed.new_zeros(length, half)
+        others = dict.fromkeys(("max_seqlen", "sequence_lengths"))
+        others |= {"cu_seqlens": torch.tensor([0, length], dtype=torch.int32)}
+        others |= {"rotary_pos_emb_cos": cos, "rotary_pos_emb_sin": sin}
+        taken = inspect.signature(type(attention).forward).parameters
+        return normed.unsqueeze(1), {name: x for name, x in others.items() if name in taken}
+
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         """`max_seqlen` stays, as an upper bound. Flash attention alone takes empty segments."""
         _, segments = self.segments(arguments["cu_seqlens"], selection)
@@ -172,6 +228,10 @@ class InternVLTower(Tower, BatchedEncoder):  # type: ignore[misc]  # attend retu
     attention_name = "attention"
     protected = 1
 
+    def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
+        """As one tile."""
+        return normed[None], {}
+
     def segments(
         self, cu_seqlens: Tensor | None, selection: Selection
     ) -> tuple[Segments, Segments]:
@@ -189,6 +249,16 @@ class InternVLChatTower(InternVLTower):
     blocks_path = "encoder.layers"
     norm_name = "norm1"
     attention_name = "attn"
+
+
+def _run(attention: Any, states: Tensor, others: Arguments, innermost: Any) -> Tensor:
+    """What an attention returns with something else in the place of its innermost part."""
+    attention.attn.forward = innermost
+    try:
+        output: Tensor = type(attention).forward(attention, states, **others)
+    finally:
+        del attention.attn.forward
+    return output
 
 
 def _rows(rows: Tensor, selection: Selection) -> Tensor:
