@@ -1,6 +1,7 @@
 """What is supported is an explicit list; everything else raises."""
 
 import pytest
+import torch
 import transformers
 from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
@@ -8,6 +9,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ipcv
 from ipcv import families
+from tests.vision.adapters import towers
 from tests.vision.adapters.families import CLIP, FAMILIES, SIDE, SIGLIP, TEXT, VISION, build
 
 METHOD = ipcv.IPCV(1, 0.5, 1, 3)
@@ -53,6 +55,7 @@ def test_supported_model_types_exist_and_belong_to_one_family(model_type):
 
 def test_every_encoder_is_in_the_matrix():
     tested = {families.find_encoder(build(name))[0] for name in FAMILIES}
+    tested |= {families.find_encoder(towers.build(name))[0] for name in towers.TOWERS}
     known = {encoder for family in families.FAMILIES for encoder in family.encoders}
     assert {e.class_name for e in known} == {e.class_name for e in tested}
     types = {build(name).config.model_type for name in FAMILIES}
@@ -66,6 +69,33 @@ def test_inner_models_and_encoders_are_found(name):
     assert families.adapter_for(encoder).encoder is encoder
     if FAMILIES[name].class_name.endswith("Generation"):
         assert families.adapter_for(model.model).encoder is encoder
+
+
+IN_MATRIX = {build(name).config.model_type for name in FAMILIES}
+DEFAULTS = {  # where those of transformers make no model
+    "aya_vision": {"vision_config": SIGLIP},
+    "cohere_compass": {"text_config": {"rope_parameters": {}, "layer_types": ["full_attention"]}},
+    "granite4_vision": {"deepstack_layer_map": [(0, 0)]},
+    "hunyuan_vl": {"text_config": {"head_dim": 8}},
+}
+
+
+@pytest.mark.parametrize(
+    "model_type",
+    sorted(
+        set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES) & set(families.supported_model_types())
+        - IN_MATRIX
+    ),
+)
+def test_encoders_are_found_in_whole_models(model_type):
+    config = transformers.AutoConfig.for_model(model_type, **DEFAULTS.get(model_type, {}))
+    with torch.device("meta"):
+        model = transformers.AutoModelForImageTextToText.from_config(config)
+    adapter = families.adapter_for(model)
+    assert adapter.blocks
+    assert adapter.encoder.config.model_type in (
+        name for kind in families.FAMILIES for name in kind.model_types
+    )
 
 
 @pytest.mark.parametrize("name", ["CLIP", "Siglip", "Siglip2"])

@@ -28,6 +28,8 @@ _encoder = partial(
 
 CLIP = _encoder("CLIPVisionModel", ClipEncoder, "one image or tile per row of the batch, CLS")
 SIGLIP = _encoder("SiglipVisionModel", BatchedEncoder, "one image or tile per row of the batch")
+SIGLIP2 = _encoder("Siglip2VisionModel", Siglip2Encoder, "padded patch sequences")
+IDEFICS3 = _encoder("Idefics3VisionTransformer", Idefics3Encoder, "padded images or tiles")
 DINOV2 = _encoder(
     "Dinov2Model",
     Dinov2Encoder,
@@ -132,7 +134,7 @@ BATCHED = (
     Family(
         "Idefics3",
         ("idefics3", "idefics3_vision"),
-        (_encoder("Idefics3VisionTransformer", Idefics3Encoder, "padded images or tiles"),),
+        (IDEFICS3,),
         "HuggingFaceM4/Idefics3-8B-Llama3",
         item="tile",
         decoder=ANY_DECODER,
@@ -152,7 +154,7 @@ BATCHED = (
     Family(
         "SigLIP 2 NaFlex",
         ("siglip2", "siglip2_vision_model"),
-        (_encoder("Siglip2VisionModel", Siglip2Encoder, "padded patch sequences"),),
+        (SIGLIP2,),
         "google/siglip2-so400m-patch16-naflex",
     ),
     Family(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ipcv.families.batched import BATCHED
+from ipcv.families.borrowed import BORROWED
 from ipcv.families.packed import PACKED
+from ipcv.families.separate import SEPARATE
 
-FAMILIES = (*PACKED, *BATCHED)
+FAMILIES = (*PACKED, *BATCHED, *SEPARATE, *BORROWED)

@@ -15,13 +15,17 @@ RunBlock = Callable[[int, Tensor, Tensor], Tensor]
 def packed_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
     """Rows of one segment; `arguments` are those that the uncompressed model gave a block."""
 
+    in_a_batch = arguments["hidden_states"].dim() == 3
+    others = {"attention_mask": None} if "attention_mask" in arguments else {}
+
     def run(block: int, rows: Tensor, states: Tensor) -> Tensor:
-        cos, sin = arguments["position_embeddings"]
-        return blocks[block](
-            states,
-            cu_seqlens=torch.tensor([0, len(rows)], dtype=torch.int32),
-            position_embeddings=(cos[rows], sin[rows]),
-        )
+        own = dict(others)
+        if "position_embeddings" in arguments:
+            cos, sin = arguments["position_embeddings"]
+            own["position_embeddings"] = cos[rows], sin[rows]
+        cu_seqlens = torch.tensor([0, len(rows)], dtype=torch.int32)
+        output = blocks[block](states[None] if in_a_batch else states, cu_seqlens=cu_seqlens, **own)
+        return output[0] if in_a_batch else output
 
     return run
 

@@ -1,0 +1,184 @@
+"""Tiny random vision encoders, each alone, of the families that are near copies of others.
+
+They run through the short matrix of `test_towers.py`; `families.py` has what runs through the long.
+"""
+
+from functools import partial
+from math import prod
+
+import torch
+from torch import nn
+
+from tests.vision.adapters.families import (
+    DEEPSTACK,
+    GRIDS,
+    SIDE,
+    VISION,
+    VISION_WIDTH,
+    Family,
+    Item,
+    Prompts,
+    built,
+    flat,
+    model_class,
+    qwen_items,
+    random,
+)
+
+QWEN = VISION_WIDTH | {"patch_size": 4, "num_heads": 4, "depth": 4}
+
+
+def build(name: str, attention: str = "sdpa") -> nn.Module:
+    return built(TOWERS[name], attention)
+
+
+def tower(name: str, inputs, items, has_video: bool = False, **options) -> Family:
+    """`options`: of the encoder's configuration."""
+
+    def config():
+        return model_class(name).config_class(**options)
+
+    return Family(name, config, inputs, items, has_video)
+
+
+def packed(
+    name: str,
+    pixels: str = "hidden_states",
+    shape=(3 * 2 * 4 * 4,),
+    has_video: bool = True,
+    **options,
+) -> Family:
+    """Rows of all images and videos; pixels of a patch have this shape."""
+
+    def inputs(model: nn.Module, prompts: Prompts) -> dict:
+        media = flat(prompts)
+        return {
+            pixels: torch.cat([random(m, prod(GRIDS[m]), *shape) for m in media]),
+            "grid_thw": torch.tensor([GRIDS[m] for m in media]),
+        }
+
+    return tower(name, inputs, qwen_items, has_video, **options)
+
+
+def whole(family: Family) -> Family:
+    """Its images and videos are attended whole, not frame by frame."""
+
+    def items(model: nn.Module, prompts: Prompts) -> list[Item]:
+        found = family.items(model, prompts)
+        return [
+            Item(item.groups, partial(lambda rows, block: rows, item.groups), frames=item.frames)
+            for item in found
+        ]
+
+    return Family(family.class_name, family.config, family.inputs, items, family.has_video)
+
+
+def with_inputs(family: Family, change) -> Family:
+    """Other inputs: `change` is given those, and the media."""
+
+    def inputs(model: nn.Module, prompts: Prompts) -> dict:
+        return change(family.inputs(model, prompts), flat(prompts))
+
+    return Family(family.class_name, family.config, inputs, family.items, family.has_video)
+
+
+def merge_sizes(inputs: dict, media: list[str]) -> dict:
+    return inputs | {"merge_sizes": torch.tensor([2 if m == "video" else 1 for m in media])}
+
+
+def in_a_batch(inputs: dict, media: list[str]) -> dict:
+    return inputs | {"pixel_values": inputs["pixel_values"][None]}
+
+
+class Pixtral:
+    """Images of different size, padded to one, of which only the patches go on."""
+
+    def __init__(self) -> None:
+        self.grids = {"small": (4, 5), "large": (6, 8)}
+
+    def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
+        grids = [self.grids[m] for m in flat(prompts)]
+        pixels = torch.zeros(len(grids), 3, SIDE, SIDE)
+        for image, medium, (height, width) in zip(pixels, flat(prompts), grids, strict=True):
+            image[:, : 4 * height, : 4 * width] = random(medium, 3, 4 * height, 4 * width)
+        return {"pixel_values": pixels, "image_sizes": 4 * torch.tensor(grids)}
+
+    def items(self, model: nn.Module, prompts: Prompts) -> list[Item]:
+        lengths = [prod(self.grids[m]) for m in flat(prompts)]
+        return [
+            Item([rows], lambda block, rows=rows: [rows])
+            for rows in torch.arange(sum(lengths)).split(lengths)
+        ]
+
+
+PIXTRAL = Pixtral()
+SQUARE = (3, 4, 4)
+FLAT = (3 * 4 * 4,)
+TOWERS = {
+    "glm4v_vision": packed("Glm4vVisionModel", has_video=False, image_size=32, **QWEN),
+    "glm4v_moe_vision": packed("Glm4vMoeVisionModel", has_video=False, image_size=32, **QWEN),
+    "glm_ocr_vision": packed("GlmOcrVisionModel", **QWEN),
+    "glm5_next_vision": packed("Glm5NextVisionModel", projection_intermediate_size=32, **QWEN),
+    "ernie4_5_vl_moe_vision": packed(
+        "Ernie4_5_VLMoeVisionTransformerPretrainedModel", shape=FLAT, **QWEN
+    ),
+    "cohere_compass_vision": packed("CohereCompassVisionModel", **QWEN | DEEPSTACK),
+    "qwen3_omni_moe_vision_encoder": packed("qwen3_omni_moe.Qwen3OmniMoeVisionEncoder", **QWEN | DEEPSTACK),
+    "exaone4_5_vision": packed(
+        "Exaone4_5_VisionModel",
+        num_key_value_heads=2,
+        window_size=16,
+        fullatt_block_indexes=[1, 3],
+        **QWEN,
+    ),
+    "qwen2_5_omni_vision_encoder": packed(
+        "qwen2_5_omni.Qwen2_5OmniVisionEncoder", window_size=16, fullatt_block_indexes=[1, 3], **QWEN
+    ),
+    "dots3_note_vision_encoder": packed(
+        "Dots3NoteVisionModel",
+        "pixel_values",
+        FLAT,
+        adapter_in_dim=32,
+        adapter_out_dim=32,
+        moe_intermediate_size=16,
+        mlp_layer_types=["dense", "dense", "sparse", "sparse"],
+        num_local_experts=4,
+        per_layer_config={},
+        **VISION,
+    ),
+    "video_llama_3_vision": with_inputs(
+        packed("VideoLlama3VisionModel", "pixel_values", FLAT, **VISION), merge_sizes
+    ),
+    "paddleocr_vl_vision": with_inputs(
+        packed("PaddleOCRVisionTransformer", "pixel_values", SQUARE, image_size=32, **VISION),
+        in_a_batch,
+    ),
+    "kimi_k25_vision": whole(
+        packed(
+            "Kimi_K25VisionModel",
+            "pixel_values",
+            SQUARE,
+            pos_emb_height=8,
+            pos_emb_width=8,
+            pos_emb_time=8,
+            **VISION,
+        )
+    ),
+    "minimax_m3_vl_vision": whole(packed("MiniMaxM3VLVisionModel", "pixel_values", **VISION)),
+    "hunyuan_vl_vision": packed(
+        "HunYuanVLVisionTransformer",
+        "pixel_values",
+        FLAT,
+        has_video=False,
+        max_image_size=32,
+        out_hidden_size=32,
+        text_hidden_size=32,
+        **VISION,
+    ),
+    "cosmos3_edge_vision": packed(
+        "Cosmos3EdgeVisionModel", "pixel_values", FLAT, num_patches=16, **VISION
+    ),
+    "pixtral": tower(
+        "PixtralVisionModel", PIXTRAL.inputs, PIXTRAL.items, image_size=SIDE, head_dim=8, **VISION
+    ),
+}
