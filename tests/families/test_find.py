@@ -74,8 +74,11 @@ def test_inner_models_and_encoders_are_found(name):
 IN_MATRIX = {build(name).config.model_type for name in FAMILIES}
 DEFAULTS = {  # where those of transformers make no model
     "aya_vision": {"vision_config": SIGLIP},
-    "cohere_compass": {"text_config": {"rope_parameters": {}, "layer_types": ["full_attention"]}},
-    "granite4_vision": {"deepstack_layer_map": [(0, 0)]},
+    "cohere_compass": {
+        "text_config": {"num_hidden_layers": 1, "layer_types": ["sliding_attention"]}
+    },
+    "gemma4": {"vision_config": {"model_type": "gemma4_vision"}},
+    "granite4_vision": {"deepstack_layer_map": [(0, 0)], "downsample_rate": "1/2"},
     "hunyuan_vl": {"text_config": {"head_dim": 8}},
 }
 

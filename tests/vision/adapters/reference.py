@@ -38,7 +38,11 @@ def batched_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
         own = {}
         if "attention_mask" in arguments:
             own["attention_mask"] = None
-        if "position_embeddings" in arguments:  # of patches, which come last
+        if "position_ids" in arguments:  # of every row of every tile
+            cos, sin = (x.flatten(0, 1) for x in arguments["position_embeddings"])
+            own["position_embeddings"] = cos[None, rows], sin[None, rows]
+            own["position_ids"] = arguments["position_ids"].flatten(0, 1)[None, rows]
+        elif "position_embeddings" in arguments:  # of patches, which come last
             cos, sin = arguments["position_embeddings"]
             patches = rows % length - (length - len(cos))
             patches = patches[patches >= 0]

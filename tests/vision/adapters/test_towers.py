@@ -91,7 +91,7 @@ def test_heads_attend_as_the_encoder_does(name):
     attention = adapter.attention(block)
     hook = attention.register_forward_hook(lambda *call: given.update(output=call[-1]))
     with captured(model) as call:
-        output(model, name)
+        model(**TOWERS[name].inputs(model, [["large", "large"]]))  # without padding
     hook.remove()
     arguments = call["arguments"]
     states = arguments["hidden_states"]

@@ -5,6 +5,7 @@ They run through the short matrix of `test_towers.py`; `families.py` has what ru
 
 from functools import partial
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -15,8 +16,11 @@ from tests.vision.adapters.families import (
     SIDE,
     VISION,
     VISION_WIDTH,
+    Bare,
     Family,
     Item,
+    NaFlex,
+    Padded,
     Prompts,
     built,
     flat,
@@ -28,8 +32,11 @@ from tests.vision.adapters.families import (
 QWEN = VISION_WIDTH | {"patch_size": 4, "num_heads": 4, "depth": 4}
 
 
+WITHOUT_SDPA = ("git_vision_model",)
+
+
 def build(name: str, attention: str = "sdpa") -> nn.Module:
-    return built(TOWERS[name], attention)
+    return built(TOWERS[name], "eager" if name in WITHOUT_SDPA else attention)
 
 
 def tower(name: str, inputs, items, has_video: bool = False, **options) -> Family:
@@ -111,7 +118,45 @@ class Pixtral:
         ]
 
 
+def square(name: str, protected: int = 0, **options) -> Family:
+    """One image of 8 x 8 patches per row of the batch."""
+    shape = Bare(protected)
+    return tower(name, shape.inputs, shape.items, **VISION | {"image_size": SIDE} | options)
+
+
+class Patches(Bare):
+    """The same, cut into patches."""
+
+    def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
+        return {"pixel_values": torch.stack([random(m, 64, 3 * 4 * 4) for m in flat(prompts)])}
+
+
+class PaddedImages(Padded):
+    """Idefics2 alone: a mask of patches."""
+
+    def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
+        inputs = super().inputs(model, [[medium] for medium in flat(prompts)])
+        mask = inputs["pixel_attention_mask"][:, 0, ::4, ::4].contiguous()
+        return {"pixel_values": inputs["pixel_values"][:, 0], "patch_attention_mask": mask}
+
+
+class PaddedPatches(NaFlex):
+    """Gemma 4: patches with their places, padded to 48."""
+
+    grids: ClassVar = {"small": (4, 6), "large": (6, 8)}
+
+    def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
+        places = torch.full((len(flat(prompts)), 48, 2), -1)
+        for place, medium in zip(places, flat(prompts), strict=True):
+            height, width = self.grids[medium]
+            grid = torch.cartesian_prod(torch.arange(height), torch.arange(width)).flip(1)
+            place[: len(grid)] = grid
+        pixels = torch.stack([random(m, 48, 3 * 4 * 4) for m in flat(prompts)])
+        return {"pixel_values": pixels, "pixel_position_ids": places}
+
+
 PIXTRAL = Pixtral()
+GEMMA4, IDEFICS2, MOLMO2 = PaddedPatches(), PaddedImages(), Patches()
 SQUARE = (3, 4, 4)
 FLAT = (3 * 4 * 4,)
 TOWERS = {
@@ -181,4 +226,51 @@ TOWERS = {
     "pixtral": tower(
         "PixtralVisionModel", PIXTRAL.inputs, PIXTRAL.items, image_size=SIDE, head_dim=8, **VISION
     ),
+    "gemma4_vision": tower(
+        "Gemma4VisionModel",
+        GEMMA4.inputs,
+        GEMMA4.items,
+        num_key_value_heads=4,
+        head_dim=8,
+        pooling_kernel_size=2,
+        position_embedding_size=16,
+        **VISION,
+    ),
+    "molmo2_vision": tower(
+        "Molmo2VisionModel",
+        MOLMO2.inputs,
+        MOLMO2.items,
+        num_key_value_heads=4,
+        head_dim=8,
+        num_position_embeddings=64,
+        **VISION,
+    ),
+    "idefics2_vision": tower(
+        "idefics2.Idefics2VisionTransformer",
+        IDEFICS2.inputs,
+        IDEFICS2.items,
+        image_size=SIDE,
+        **VISION,
+    ),
+    "ovis2_vision": square("ovis2.Ovis2VisionModel", vocab_size=16, num_visual_indicator_tokens=2),
+    "granite_docling_vision": square(
+        "GraniteDoclingVisionModel", deepstack_visual_indexes=[1, 2]
+    ),
+    "qianfan_ocr_vision": square(
+        "QianfanOCRVisionModel", 1, image_size=[SIDE, SIDE], patch_size=[4, 4]
+    ),
+    "janus_vision_model": square("JanusVisionModel"),
+    "kosmos_2_vision_model": square("kosmos2.Kosmos2VisionTransformer", 1),
+    "git_vision_model": square("GitVisionModel", 1),
+    "blip_2_vision_model": square("Blip2VisionModel", 1),
+    "instructblip_vision_model": square("InstructBlipVisionModel", 1),
+    "instructblipvideo_vision_model": square("InstructBlipVideoVisionModel", 1),
+    "vit": square("ViTModel", 1),
+    "vit_msn": square("ViTMSNModel", 1),
+    "deit": square("DeiTModel", 2),
+    "ijepa": square("IJepaModel"),
+    "aimv2_vision_model": square("Aimv2VisionModel"),
+    "metaclip_2_vision_model": square("MetaClip2VisionModel", 1),
+    "altclip_vision_model": square("AltCLIPVisionModel", 1),
+    "chinese_clip_vision_model": square("ChineseCLIPVisionModel", 1),
 }

@@ -19,7 +19,7 @@ from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
 
-class _Context(NamedTuple):
+class Context(NamedTuple):
     """What the encoder was called with.
 
     Attributes:
@@ -53,9 +53,9 @@ class BatchedEncoder(TokenAdapter):
     padding_argument: str | None = None
     """The encoder's argument that is true where there is a patch."""
 
-    def open(self, arguments: Arguments, tiles: Sequence[int]) -> _Context:
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Context:
         filled = arguments.get(self.padding_argument or "")
-        return _Context(filled, tiles, self.columns(arguments))
+        return Context(filled, tiles, self.columns(arguments))
 
     def columns(self, arguments: Arguments) -> int | Tensor:
         """How many patches are side by side in a tile, from the encoder's arguments."""
@@ -63,7 +63,7 @@ class BatchedEncoder(TokenAdapter):
         size, width = config.patch_size, arguments["pixel_values"].shape[-1]
         return int(width // (size if isinstance(size, int) else size[-1]))
 
-    def layout(self, context: _Context, hidden_states: Tensor) -> Layout:
+    def layout(self, context: Context, hidden_states: Tensor) -> Layout:
         num_tiles, length, _ = hidden_states.shape
         tiles = context.tiles if sum(context.tiles) == num_tiles else [1] * num_tiles
         padding, padding_lengths = None, ()
