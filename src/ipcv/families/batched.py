@@ -26,8 +26,12 @@ batched_encoder = partial(
     depth=24,
 )
 
-CLIP = batched_encoder("CLIPVisionModel", ClipEncoder, "one image or tile per row of the batch, CLS")
-SIGLIP = batched_encoder("SiglipVisionModel", BatchedEncoder, "one image or tile per row of the batch")
+CLIP = batched_encoder(
+    "CLIPVisionModel", ClipEncoder, "one image or tile per row of the batch, CLS"
+)
+SIGLIP = batched_encoder(
+    "SiglipVisionModel", BatchedEncoder, "one image or tile per row of the batch"
+)
 SIGLIP2 = batched_encoder("Siglip2VisionModel", Siglip2Encoder, "padded patch sequences")
 IDEFICS3 = batched_encoder("Idefics3VisionTransformer", Idefics3Encoder, "padded images or tiles")
 DINOV2 = batched_encoder(
@@ -58,7 +62,11 @@ BATCHED = (
     Family(
         "InternVL 2.5, 3, 3.5 (-hf)",
         ("internvl", "internvl_vision"),
-        (batched_encoder("InternVLVisionModel", InternVLEncoder, "tiles with CLS", published=True),),
+        (
+            batched_encoder(
+                "InternVLVisionModel", InternVLEncoder, "tiles with CLS", published=True
+            ),
+        ),
         "OpenGVLab/InternVL3-8B-hf",
         item="image (all tiles) or video frame",
         tiles=INTERNVL_TILES,

@@ -14,9 +14,7 @@ BORROWED = (
         (PIXTRAL,),
         "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
     ),
-    Family(
-        "Mistral Large 4", ("mistral_large4",), (PIXTRAL,), "mistralai/Mistral-Large-4-1T-A52B"
-    ),
+    Family("Mistral Large 4", ("mistral_large4",), (PIXTRAL,), "mistralai/Mistral-Large-4-1T-A52B"),
     Family("LightOnOCR", ("lighton_ocr",), (PIXTRAL,), "lightonai/LightOnOCR-1B-1025"),
     Family("LFM2-VL", ("lfm2_vl",), (SIGLIP2,), "LiquidAI/LFM2-VL-1.6B", item="tile"),
     Family("Aya Vision", ("aya_vision",), (SIGLIP,), "CohereForAI/aya-vision-8b", item="tile"),
@@ -42,11 +40,15 @@ BORROWED = (
         item="tile or video frame",
     ),
     Family("ViP-LLaVA", ("vipllava",), (CLIP, SIGLIP), "llava-hf/vip-llava-7b-hf"),
-    Family("Granite 4 Vision", ("granite4_vision",), (SIGLIP, CLIP), "ibm-granite/granite-4.0-3b-vision", item="tile"),
-    Family("ShieldGemma 2", ("shieldgemma2",), (SIGLIP,), "google/shieldgemma-2-4b-it"),
     Family(
-        "T5Gemma 2", ("t5gemma2",), (SIGLIP,), "google/t5gemma-2-270m-270m"
+        "Granite 4 Vision",
+        ("granite4_vision",),
+        (SIGLIP, CLIP),
+        "ibm-granite/granite-4.0-3b-vision",
+        item="tile",
     ),
+    Family("ShieldGemma 2", ("shieldgemma2",), (SIGLIP,), "google/shieldgemma-2-4b-it"),
+    Family("T5Gemma 2", ("t5gemma2",), (SIGLIP,), "google/t5gemma-2-270m-270m"),
     Family("pi0", ("pi0",), (SIGLIP,), "lerobot/pi0_base"),
     Family("Aria", ("aria",), (IDEFICS3,), "rhymes-ai/Aria", item="tile"),
     Family(

@@ -11,6 +11,7 @@ from ipcv.vision.adapters.separate import (
     HunYuanEncoder,
     KimiEncoder,
     MiniMaxEncoder,
+    MuseEncoder,
     OmniEncoder,
     PaddleOcrEncoder,
     VideoLlama3Encoder,
@@ -75,6 +76,20 @@ SEPARATE = (
         ("cosmos3_edge", "cosmos3_edge_vision"),
         (_encoder("Cosmos3EdgeVisionModel", CosmosEncoder, PER_FRAME),),
         "nvidia/Cosmos3-Edge",
+        item="image or video",
+    ),
+    Family(
+        "Muse Spark",
+        ("muse_spark", "muse_spark_vision"),
+        (_encoder("MuseSparkVisionModel", MuseEncoder, WINDOWED),),
+        "meta-models/Muse-Spark-Open-816B-A42B",
+        item="image or video",
+    ),
+    Family(
+        "Muse Glimmer",
+        ("muse_glimmer", "muse_glimmer_vision"),
+        (_encoder("MuseGlimmerVisionModel", MuseEncoder, WINDOWED),),
+        "meta-models/Muse-Glimmer-30B",
         item="image or video",
     ),
 )

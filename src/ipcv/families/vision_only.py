@@ -6,6 +6,7 @@ from ipcv.families.batched import batched_encoder
 from ipcv.families.records import Family
 from ipcv.vision.adapters.batched import ClipEncoder, Idefics3Encoder
 from ipcv.vision.adapters.gemma4 import Gemma4Encoder
+from ipcv.vision.adapters.rotary import Llama4Encoder, Step3Encoder
 from ipcv.vision.adapters.variants import (
     Aimv2Encoder,
     Blip2Encoder,
@@ -31,6 +32,20 @@ VISION_ONLY = (
         (batched_encoder("Gemma4VisionModel", Gemma4Encoder, "padded patch sequences, rotary"),),
         "google/gemma-4-e2b-it",
         item="image or video frame",
+    ),
+    Family(
+        "Llama 4",
+        ("llama4", "llama4_vision_model"),
+        (batched_encoder("Llama4VisionModel", Llama4Encoder, f"{TILE}, CLS, rotary"),),
+        "meta-llama/Llama-4-Scout-17B-16E-Instruct",
+        item="tile",
+    ),
+    Family(
+        "Step 3.7",
+        ("step3p7", "step3p5_vision"),
+        (batched_encoder("Step3p7VisionModel", Step3Encoder, f"{TILE}, rotary"),),
+        "stepfun-ai/Step-3.7-Flash",
+        item="image or tile",
     ),
     Family(
         "Molmo 2",

@@ -38,6 +38,8 @@ def batched_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
         own = {}
         if "attention_mask" in arguments:
             own["attention_mask"] = None
+        if "freqs_ci" in arguments:
+            own["freqs_ci"] = arguments["freqs_ci"][rows % length]
         if "position_ids" in arguments:  # of every row of every tile
             cos, sin = (x.flatten(0, 1) for x in arguments["position_embeddings"])
             own["position_embeddings"] = cos[None, rows], sin[None, rows]
@@ -47,7 +49,8 @@ def batched_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
             patches = rows % length - (length - len(cos))
             patches = patches[patches >= 0]
             own["position_embeddings"] = cos[patches], sin[patches]
-        return blocks[block](states[None], **own)[0]
+        output = blocks[block](states[None], **own)
+        return (output[0] if isinstance(output, tuple) else output)[0]
 
     return run
 

@@ -56,9 +56,11 @@ def captured(model):
     def enter(block, args, kwargs):
         names = ("hidden_states", "attention_mask")
         call["arguments"] = dict(zip(names, args, strict=False)) | kwargs
+        if adapter.states_name in kwargs:
+            call["arguments"]["hidden_states"] = call["arguments"].pop(adapter.states_name)
 
     def leave(block, args, output):
-        call["last"] = output
+        call["last"] = output[0] if isinstance(output, tuple) else output
 
     def close_encoder(encoder, args, output):
         call["output"] = output

@@ -124,6 +124,18 @@ def square(name: str, protected: int = 0, **options) -> Family:
     return tower(name, shape.inputs, shape.items, **VISION | {"image_size": SIDE} | options)
 
 
+class ClsLast(Bare):
+    """Llama 4: the CLS token comes behind the patches."""
+
+    def items(self, model: nn.Module, prompts: Prompts) -> list[Item]:
+        return [
+            Item(groups, lambda block, groups=groups: groups, protected=1)
+            for groups in (
+                [torch.arange(65).roll(1) + 65 * i] for i in range(sum(map(len, prompts)))
+            )
+        ]
+
+
 class Patches(Bare):
     """The same, cut into patches."""
 
@@ -155,8 +167,36 @@ class PaddedPatches(NaFlex):
         return {"pixel_values": pixels, "pixel_position_ids": places}
 
 
+def in_windows(family: Family) -> Family:
+    """Muse: windows of 4 x 4 patches, but in full attention."""
+
+    def items(model: nn.Module, prompts: Prompts) -> list[Item]:
+        found, media = family.items(model, prompts), flat(prompts)
+        return [
+            Item(item.groups, partial(segments, model, item, GRIDS[medium]), frames=item.frames)
+            for item, medium in zip(found, media, strict=True)
+        ]
+
+    def segments(model, item: Item, grid: tuple[int, int, int], block: int) -> list[torch.Tensor]:
+        frames, height, width = grid
+        (rows,) = item.groups
+        if model.config.layer_types[block] == "full_attention":
+            return list(rows.split(height * width))
+        corners = [(y, x) for y in range(0, height, 4) for x in range(0, width, 4)]
+        lengths = [min(4, height - y) * min(4, width - x) for y, x in corners]
+        return list(rows.split(lengths * frames))
+
+    return Family(family.class_name, family.config, family.inputs, items, family.has_video)
+
+
 PIXTRAL = Pixtral()
 GEMMA4, IDEFICS2, MOLMO2 = PaddedPatches(), PaddedImages(), Patches()
+MUSE = VISION | {
+    "pos_emb_height": 4,
+    "pos_emb_width": 4,
+    "merge_size": 2,
+    "layer_types": ["window_attention", "full_attention"] * 2,
+}
 SQUARE = (3, 4, 4)
 FLAT = (3 * 4 * 4,)
 TOWERS = {
@@ -168,7 +208,9 @@ TOWERS = {
         "Ernie4_5_VLMoeVisionTransformerPretrainedModel", shape=FLAT, **QWEN
     ),
     "cohere_compass_vision": packed("CohereCompassVisionModel", **QWEN | DEEPSTACK),
-    "qwen3_omni_moe_vision_encoder": packed("qwen3_omni_moe.Qwen3OmniMoeVisionEncoder", **QWEN | DEEPSTACK),
+    "qwen3_omni_moe_vision_encoder": packed(
+        "qwen3_omni_moe.Qwen3OmniMoeVisionEncoder", **QWEN | DEEPSTACK
+    ),
     "exaone4_5_vision": packed(
         "Exaone4_5_VisionModel",
         num_key_value_heads=2,
@@ -177,7 +219,10 @@ TOWERS = {
         **QWEN,
     ),
     "qwen2_5_omni_vision_encoder": packed(
-        "qwen2_5_omni.Qwen2_5OmniVisionEncoder", window_size=16, fullatt_block_indexes=[1, 3], **QWEN
+        "qwen2_5_omni.Qwen2_5OmniVisionEncoder",
+        window_size=16,
+        fullatt_block_indexes=[1, 3],
+        **QWEN,
     ),
     "dots3_note_vision_encoder": packed(
         "Dots3NoteVisionModel",
@@ -236,6 +281,20 @@ TOWERS = {
         position_embedding_size=16,
         **VISION,
     ),
+    "llama4_vision_model": tower(
+        "Llama4VisionModel",
+        ClsLast().inputs,
+        ClsLast().items,
+        image_size=SIDE,
+        vision_output_dim=32,
+        projector_input_dim=32,
+        projector_output_dim=32,
+        pixel_shuffle_ratio=0.5,
+        **VISION | {"intermediate_size": 128},
+    ),
+    "step3p5_vision": square("Step3p7VisionModel"),
+    "muse_spark_vision": in_windows(packed("MuseSparkVisionModel", "pixel_values", **MUSE)),
+    "muse_glimmer_vision": in_windows(packed("MuseGlimmerVisionModel", "pixel_values", **MUSE)),
     "molmo2_vision": tower(
         "Molmo2VisionModel",
         MOLMO2.inputs,
@@ -253,9 +312,7 @@ TOWERS = {
         **VISION,
     ),
     "ovis2_vision": square("ovis2.Ovis2VisionModel", vocab_size=16, num_visual_indicator_tokens=2),
-    "granite_docling_vision": square(
-        "GraniteDoclingVisionModel", deepstack_visual_indexes=[1, 2]
-    ),
+    "granite_docling_vision": square("GraniteDoclingVisionModel", deepstack_visual_indexes=[1, 2]),
     "qianfan_ocr_vision": square(
         "QianfanOCRVisionModel", 1, image_size=[SIDE, SIDE], patch_size=[4, 4]
     ),

@@ -47,7 +47,7 @@ def packed_noise(
 
 def _temporal_size(config: Any) -> int:
     """Frames that make up a patch."""
-    return int(getattr(config, "temporal_patch_size", 1))
+    return int(getattr(config, "temporal_patch_size", getattr(config, "patch_temporal", 1)))
 
 
 def tiled_noise(encoder: nn.Module, side: int, images: int, frames: int) -> Noise:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import isqrt
 from typing import Any
 
@@ -11,7 +12,13 @@ from torch import Tensor
 
 from ipcv.core.arguments import Arguments
 from ipcv.vision.adapters.noise import Noise
-from ipcv.vision.adapters.packed import PackedEncoder, WindowedEncoder, packed_layout
+from ipcv.vision.adapters.packed import (
+    PackedEncoder,
+    WindowedEncoder,
+    packed_layout,
+    window_rows,
+    windowed,
+)
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
@@ -88,6 +95,17 @@ class KimiEncoder(SeparateEncoder):
 
     def noise(self, side: int, images: int, frames: int) -> Noise:
         return _with_squares(super().noise(side, images, frames), (-1, 3))
+
+
+class MuseEncoder(KimiEncoder, WindowedEncoder):
+    """Muse: as Kimi, but with windows of patches in most blocks."""
+
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
+        layout = PackedEncoder.open(self, arguments, tiles)
+        return windowed(layout, partial(window_rows, self.encoder, arguments["grid_thw"]))
+
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        return PackedEncoder.noise(self, side, images, frames)
 
 
 class OmniEncoder(SeparateEncoder, WindowedEncoder):
