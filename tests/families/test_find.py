@@ -22,15 +22,15 @@ IMAGE_TEXT_MODELS = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 def test_every_vision_language_model_is_supported_or_known_not_to_be():
     """A new one fails here: write a record of its vision encoder, or say why it is refused."""
     existing, supported = IMAGE_TEXT_MODELS, set(families.supported_model_types())
-    new = sorted(existing - supported - set(families.REFUSED))
+    new = sorted(existing - supported - set(families.UNSUPPORTED))
     assert not new, f"transformers has vision-language models we have not looked at: {new}"
-    assert set(families.REFUSED) <= existing
-    assert not supported & set(families.REFUSED)
+    assert set(families.UNSUPPORTED) <= existing
+    assert not supported & set(families.UNSUPPORTED)
 
 
-@pytest.mark.parametrize("model_type", families.REFUSED)
+@pytest.mark.parametrize("model_type", families.UNSUPPORTED)
 def test_refused_model_types_say_why(model_type):
-    reason = re.escape(families.REFUSED[model_type])
+    reason = re.escape(families.UNSUPPORTED[model_type])
     with pytest.raises(ValueError, match=f"{model_type}.*not supported: {reason}$"):
         families.family_of(model_type)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ipcv.families import FAMILIES, REFUSED, EncoderKind
+from ipcv.families import FAMILIES, UNSUPPORTED, EncoderKind
 
 COLUMNS = (
     "family",
@@ -16,7 +16,7 @@ COLUMNS = (
     "language model",
     "vLLM",
 )
-REFUSED_COLUMNS = ("model type", "why its vision encoder is not compressed")
+UNSUPPORTED_COLUMNS = ("model type", "why its vision encoder is not compressed")
 
 
 def rows() -> Iterator[tuple[str, ...]]:
@@ -39,7 +39,7 @@ def rows() -> Iterator[tuple[str, ...]]:
 def markdown() -> str:
     """The tables in Markdown, names as code."""
     supported = _markdown(COLUMNS, rows(), code=("model types", "example checkpoint"))
-    refused = _markdown(REFUSED_COLUMNS, REFUSED.items(), code=("model type",))
+    refused = _markdown(UNSUPPORTED_COLUMNS, UNSUPPORTED.items(), code=("model type",))
     return f"## Supported\n\n{supported}\n\n## Not supported\n\n{refused}"
 
 

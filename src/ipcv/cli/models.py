@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ipcv.cli import families_table as table
 from ipcv.cli import terminal
-from ipcv.families import REFUSED
+from ipcv.families import UNSUPPORTED
 
 
 def models(
@@ -27,7 +27,7 @@ def models(
         show_lines=True,
     )
     _print(printed, table.COLUMNS, table.rows())
-    _print(Table(title="Not supported"), table.REFUSED_COLUMNS, REFUSED.items())
+    _print(Table(title="Not supported"), table.UNSUPPORTED_COLUMNS, UNSUPPORTED.items())
 
 
 def _print(printed: Table, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:

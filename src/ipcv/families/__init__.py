@@ -10,12 +10,12 @@ from ipcv.families.find import (
     supported_model_types,
 )
 from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
-from ipcv.families.refused import REFUSED
+from ipcv.families.unsupported import UNSUPPORTED
 from ipcv.families.table import FAMILIES
 
 __all__ = [
     "FAMILIES",
-    "REFUSED",
+    "UNSUPPORTED",
     "DecoderKind",
     "EncoderKind",
     "Family",

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import GenerationMixin
 
 from ipcv.families.records import EncoderKind, Family
-from ipcv.families.refused import REFUSED
+from ipcv.families.unsupported import UNSUPPORTED
 from ipcv.families.table import FAMILIES
 from ipcv.language.decoder import Decoder
 from ipcv.vision.adapters.base import EncoderAdapter
@@ -32,7 +32,7 @@ def family_of(model_type: str) -> Family:
                 f"model type {model_type!r} is remote code: load a checkpoint for the stock "
                 f"transformers class {stock}"
             )
-    if (reason := REFUSED.get(model_type)) is not None:
+    if (reason := UNSUPPORTED.get(model_type)) is not None:
         raise ValueError(f"model type {model_type!r} is not supported: {reason}")
     raise ValueError(
         f"model type {model_type!r} is not supported; supported are: "

@@ -28,7 +28,8 @@ class PixtralEncoder(LeadingEncoder):
         pixels, sizes = arguments["pixel_values"], arguments.get("image_sizes")
         if sizes is None:
             sizes = [pixels.shape[-2:]] * len(pixels)
-        patch = self.encoder.config.patch_size
+        config: Any = self.encoder.config
+        patch = config.patch_size
         grids = [(1, int(height) // patch, int(width) // patch) for height, width in sizes]
         return packed_layout(grids, 1, pixels.device)
 

@@ -17,7 +17,6 @@ from ipcv.vision.selection import Selection
 class RotaryEncoder(BatchedEncoder):
     """Rotary positions are an argument of the blocks, the same for all images."""
 
-    blocks_path: str
     positions_name: str
     """The argument."""
 

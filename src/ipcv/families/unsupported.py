@@ -10,7 +10,7 @@ _TIMM = "its vision encoder is a model of timm, whose blocks are not known"
 _QUANTIZER = "its images are tokenized by convolutions, without patches that could be left out"
 _OWN_ATTENTION = "its vision encoder computes attention by itself, not by those of transformers"
 
-REFUSED = {
+UNSUPPORTED = {
     "blip": _OWN_ATTENTION,
     "chameleon": _QUANTIZER,
     "deepseek_ocr2": f"{_SAM}, and is read by a causal model",
@@ -22,11 +22,11 @@ REFUSED = {
     "gemma3n": _CONVOLUTIONS,
     "gemma4_unified": _NO_ENCODER,
     "got_ocr2": _SAM,
-    "idefics": "its vision encoder is no model of transformers of its own; Idefics2 and 3 are known",
+    "idefics": "its vision encoder is no model of its own in transformers; Idefics2 and 3 are known",
     "inkling2": "its encoder puts a class token before each of several images in one sequence",
     "inkling_mm_model": "its vision encoder folds patches by linear layers, without attention",
     "kosmos-2.5": "its encoder tells where patches are by numbers in front of their pixels",
-    "lfm3_vl": "its vision encoder has convolutions between blocks, which need all patches in place",
+    "lfm3_vl": "between its blocks are convolutions, which need all patches in place",
     "minicpm_ocr": _SHRINKS,
     "minicpmv4_6": _SHRINKS,
     "minicpmv4_7": _SHRINKS,
