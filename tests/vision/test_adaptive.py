@@ -80,7 +80,7 @@ def groups_of(item):
         yield from group.chunk(item.frames)
 
 
-def plain_adaptive(states, rows, places, item, method, blocks, run):
+def plain_adaptive(states, rows, places, item, method, blocks, run, keys_of=plain_keys):
     """One group through all blocks: `(n, C)` states of `rows`, at `places (n, 3)`.
 
     What stands for others goes into attention as often as it stands.
@@ -103,7 +103,7 @@ def plain_adaptive(states, rows, places, item, method, blocks, run):
     remove(smooth, states, plain_smoothest)
     for index, block in enumerate(blocks):
         for _, share in (removal for removal in TWINS if removal[0] == index):
-            remove(share * (method.reduction_ratio - smooth), plain_keys(block, states), twins)
+            remove(share * (method.reduction_ratio - smooth), keys_of(block, states), twins)
         states = copied_through(index, states, rows, sizes, item, run)
     for before, stay, weights in reversed(history):
         full = torch.empty_like(before)
@@ -167,6 +167,10 @@ def no_grad():
 def check(name, case, method, attention="sdpa"):
     """With whole sizes, as which the model's own blocks can be given copies."""
     model, inputs = prompt(name, case, attention)
+    return check_model(model, inputs, FAMILIES[name].items(model, CASES[case]), method)
+
+
+def check_model(model, inputs, items, method, keys_of=plain_keys):
     places = positions_of(model, inputs)
     with captured(model) as call, ipcv.compress(model, method) as handle:
         model(**inputs)
@@ -176,9 +180,12 @@ def check(name, case, method, attention="sdpa"):
     arguments, blocks = call["arguments"], adapter_for(model).blocks
     runner = packed_runner if "cu_seqlens" in arguments else batched_runner
     run, start = runner(blocks, arguments), flat(arguments["hidden_states"])
-    for item in FAMILIES[name].items(model, CASES[case]):
+    places = flat(adapter_for(model).like(places, arguments["hidden_states"]))
+    for item in items:
         for rows in groups_of(item):
-            expected = plain_adaptive(start[rows], rows, places[rows], item, method, blocks, run)
+            expected = plain_adaptive(
+                start[rows], rows, places[rows], item, method, blocks, run, keys_of
+            )
             torch.testing.assert_close(compressed[rows], expected, atol=1e-4, rtol=1e-3)
     return handle.stats.calls[-1]
 

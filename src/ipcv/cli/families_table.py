@@ -1,10 +1,10 @@
-"""The table of supported models: one source for `ipcv models` and the README."""
+"""The tables of supported and refused models: one source for `ipcv models` and `docs/models.md`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ipcv.families import FAMILIES, EncoderKind
+from ipcv.families import FAMILIES, UNSUPPORTED, EncoderKind
 
 COLUMNS = (
     "family",
@@ -13,8 +13,10 @@ COLUMNS = (
     "vision encoder",
     "patches compete within one",
     "preset",
+    "language model",
     "vLLM",
 )
+UNSUPPORTED_COLUMNS = ("model type", "why its vision encoder is not compressed")
 
 
 def rows() -> Iterator[tuple[str, ...]]:
@@ -22,7 +24,6 @@ def rows() -> Iterator[tuple[str, ...]]:
     for family in FAMILIES:
         usual = family.encoders[0]
         types = ", ".join(family.model_types)
-        served = "yes" if family.served else "no"
         yield (
             family.name,
             types,
@@ -30,19 +31,27 @@ def rows() -> Iterator[tuple[str, ...]]:
             usual.shape,
             family.item,
             _preset(usual),
-            served,
+            "yes" if family.decoder else "no",
+            "yes" if family.served else "no",
         )
 
 
 def markdown() -> str:
-    """The table in Markdown, names as code."""
-    code = ("model types", "example checkpoint")
-    lines = [COLUMNS, ("---",) * len(COLUMNS)]
-    for row in rows():
+    """The tables in Markdown, names as code."""
+    supported = _markdown(COLUMNS, rows(), code=("model types", "example checkpoint"))
+    refused = _markdown(UNSUPPORTED_COLUMNS, UNSUPPORTED.items(), code=("model type",))
+    return f"## Supported\n\n{supported}\n\n## Not supported\n\n{refused}"
+
+
+def _markdown(
+    columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], code: tuple[str, ...]
+) -> str:
+    lines = [columns, ("---",) * len(columns)]
+    for row in rows:
         lines.append(
             tuple(
                 ", ".join(f"`{name}`" for name in text.split(", ")) if column in code else text
-                for column, text in zip(COLUMNS, row, strict=True)
+                for column, text in zip(columns, row, strict=True)
             )
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -9,10 +10,11 @@ from rich.table import Table
 
 from ipcv.cli import families_table as table
 from ipcv.cli import terminal
+from ipcv.families import UNSUPPORTED
 
 
 def models(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As the README has it.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it.")] = False,
 ) -> None:
     """List what can be compressed, and with which preset."""
     if markdown:
@@ -24,8 +26,13 @@ def models(
         "p is prune_layer, A is stabilization_layers.",
         show_lines=True,
     )
-    for column in table.COLUMNS:
+    _print(printed, table.COLUMNS, table.rows())
+    _print(Table(title="Not supported"), table.UNSUPPORTED_COLUMNS, UNSUPPORTED.items())
+
+
+def _print(printed: Table, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
+    for column in columns:
         printed.add_column(column, overflow="fold")
-    for row in table.rows():
+    for row in rows:
         printed.add_row(*row)
     terminal.console().print(printed)

@@ -11,9 +11,11 @@ from ipcv.families.find import (
 )
 from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
 from ipcv.families.table import FAMILIES
+from ipcv.families.unsupported import UNSUPPORTED
 
 __all__ = [
     "FAMILIES",
+    "UNSUPPORTED",
     "DecoderKind",
     "EncoderKind",
     "Family",

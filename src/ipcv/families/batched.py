@@ -20,15 +20,21 @@ from ipcv.vision.adapters.tiles import INTERNVL_TILES, LLAVA_TILES
 from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 
-_encoder = partial(
+batched_encoder = partial(
     EncoderKind,
     settings=IPCV(prune_layer=7, reduction_ratio=0.65, stabilization_layers=3, num_neighbors=10),
     depth=24,
 )
 
-CLIP = _encoder("CLIPVisionModel", ClipEncoder, "one image or tile per row of the batch, CLS")
-SIGLIP = _encoder("SiglipVisionModel", BatchedEncoder, "one image or tile per row of the batch")
-DINOV2 = _encoder(
+CLIP = batched_encoder(
+    "CLIPVisionModel", ClipEncoder, "one image or tile per row of the batch, CLS"
+)
+SIGLIP = batched_encoder(
+    "SiglipVisionModel", BatchedEncoder, "one image or tile per row of the batch"
+)
+SIGLIP2 = batched_encoder("Siglip2VisionModel", Siglip2Encoder, "padded patch sequences")
+IDEFICS3 = batched_encoder("Idefics3VisionTransformer", Idefics3Encoder, "padded images or tiles")
+DINOV2 = batched_encoder(
     "Dinov2Model",
     Dinov2Encoder,
     "one image per row of the batch, CLS",
@@ -56,7 +62,11 @@ BATCHED = (
     Family(
         "InternVL 2.5, 3, 3.5 (-hf)",
         ("internvl", "internvl_vision"),
-        (_encoder("InternVLVisionModel", InternVLEncoder, "tiles with CLS", published=True),),
+        (
+            batched_encoder(
+                "InternVLVisionModel", InternVLEncoder, "tiles with CLS", published=True
+            ),
+        ),
         "OpenGVLab/InternVL3-8B-hf",
         item="image (all tiles) or video frame",
         tiles=INTERNVL_TILES,
@@ -132,7 +142,7 @@ BATCHED = (
     Family(
         "Idefics3",
         ("idefics3", "idefics3_vision"),
-        (_encoder("Idefics3VisionTransformer", Idefics3Encoder, "padded images or tiles"),),
+        (IDEFICS3,),
         "HuggingFaceM4/Idefics3-8B-Llama3",
         item="tile",
         decoder=ANY_DECODER,
@@ -140,7 +150,7 @@ BATCHED = (
     Family(
         "SmolVLM",
         ("smolvlm", "smolvlm_vision"),
-        (_encoder("SmolVLMVisionTransformer", Idefics3Encoder, "padded images or tiles"),),
+        (batched_encoder("SmolVLMVisionTransformer", Idefics3Encoder, "padded images or tiles"),),
         "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
         item="tile or video frame",
         decoder=ANY_DECODER,
@@ -152,7 +162,7 @@ BATCHED = (
     Family(
         "SigLIP 2 NaFlex",
         ("siglip2", "siglip2_vision_model"),
-        (_encoder("Siglip2VisionModel", Siglip2Encoder, "padded patch sequences"),),
+        (SIGLIP2,),
         "google/siglip2-so400m-patch16-naflex",
     ),
     Family(
@@ -165,7 +175,7 @@ BATCHED = (
         "DINOv2 with registers",
         ("dinov2_with_registers",),
         (
-            _encoder(
+            batched_encoder(
                 "Dinov2WithRegistersModel",
                 Dinov2Encoder,
                 "one image per row of the batch, CLS and registers",
@@ -177,7 +187,7 @@ BATCHED = (
         "DINOv3",
         ("dinov3_vit",),
         (
-            _encoder(
+            batched_encoder(
                 "DINOv3ViTModel",
                 Dinov3Encoder,
                 "one image per row of the batch, CLS and registers, rotary",

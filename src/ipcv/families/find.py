@@ -12,6 +12,7 @@ from transformers import GenerationMixin
 
 from ipcv.families.records import EncoderKind, Family
 from ipcv.families.table import FAMILIES
+from ipcv.families.unsupported import UNSUPPORTED
 from ipcv.language.decoder import Decoder
 from ipcv.vision.adapters.base import EncoderAdapter
 
@@ -22,7 +23,7 @@ def supported_model_types() -> list[str]:
 
 
 def family_of(model_type: str) -> Family:
-    """The family of a `model_type`. Raises `ValueError`, listing what is supported."""
+    """The family of a `model_type`. Raises `ValueError`, which says why, or what is supported."""
     for family in FAMILIES:
         if model_type in family.model_types:
             return family
@@ -31,6 +32,8 @@ def family_of(model_type: str) -> Family:
                 f"model type {model_type!r} is remote code: load a checkpoint for the stock "
                 f"transformers class {stock}"
             )
+    if (reason := UNSUPPORTED.get(model_type)) is not None:
+        raise ValueError(f"model type {model_type!r} is not supported: {reason}")
     raise ValueError(
         f"model type {model_type!r} is not supported; supported are: "
         + ", ".join(supported_model_types())
@@ -54,7 +57,10 @@ def find_encoder(model: nn.Module) -> tuple[EncoderKind, nn.Module]:
         TypeError: not a `transformers` model.
         ValueError: the model type is not supported, or the encoder is no class listed for it.
     """
-    family = family_of(model_type_of(model))
+    try:
+        family = family_of(model_type_of(model))
+    except ValueError as error:
+        raise ValueError(f"{error}{_known_inside(model)}") from None
     for module in _running(model):
         for kind in family.encoders:
             if _is_stock(module, [kind.class_name]):
@@ -63,7 +69,7 @@ def find_encoder(model: nn.Module) -> tuple[EncoderKind, nn.Module]:
     raise ValueError(
         f"no stock {names} of transformers in this {type(model).__name__}: load the checkpoint as "
         f"{_stock_class(model_type_of(model), names)}, without remote code; other vision encoders "
-        f"inside {family.name} models are not supported"
+        f"inside {family.name} models are not supported{_known_inside(model)}"
     )
 
 
@@ -146,6 +152,17 @@ def _running(module: nn.Module) -> Iterator[nn.Module]:
     yield module
     for child in module.children():
         yield from _running(child)
+
+
+def _known_inside(model: nn.Module) -> str:
+    """What to do instead where encoders inside the model are known, as they follow an error."""
+    known = [kind.class_name for family in FAMILIES for kind in family.encoders]
+    calls = [
+        f"ipcv.compress(model.{path}, ...)"
+        for path, module in model.named_modules()
+        if path and _is_stock(module, known)
+    ]
+    return f"; its vision encoder is known by itself: {' and '.join(calls)}" if calls else ""
 
 
 def _language_models(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

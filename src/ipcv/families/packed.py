@@ -1,4 +1,4 @@
-"""Records of the families whose vision encoder has packed rows: Qwen."""
+"""Records of the families whose vision encoder has packed rows, projected at once: Qwen, GLM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from functools import partial
 from ipcv.families.images import packed_images
 from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
 from ipcv.language import DART
-from ipcv.vision.adapters.packed import DeepStackEncoder, PackedEncoder, WindowedEncoder
+from ipcv.vision.adapters.packed import (
+    DeepStackEncoder,
+    DotsEncoder,
+    FramesEncoder,
+    NormedEncoder,
+    PackedEncoder,
+    WindowedEncoder,
+)
+from ipcv.vision.adapters.separate import GroupedEncoder
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.mixed_resolution import MixedResolution
 
@@ -46,11 +54,14 @@ QWEN2_VL = _encoder(
         )
     },
 )
-QWEN2_5_VL = _encoder(
-    "Qwen2_5_VisionTransformerPretrainedModel",
+_windowed_encoder = partial(
+    _encoder,
     adapter=WindowedEncoder,
     shape="packed rows, attention in windows and, in some blocks, per frame",
 )
+QWEN2_5_VL = _windowed_encoder("Qwen2_5_VisionTransformerPretrainedModel")
+QWEN3_VL = _deepstack_encoder("Qwen3VLVisionModel")
+GLM4V = _encoder("Glm4vVisionModel", adapter=FramesEncoder)
 
 PACKED = (
     _family(
@@ -72,7 +83,7 @@ PACKED = (
     _family(
         "Qwen3-VL",
         ("qwen3_vl", "qwen3_vl_vision"),
-        (_deepstack_encoder("Qwen3VLVisionModel"),),
+        (QWEN3_VL,),
         "Qwen/Qwen3-VL-8B-Instruct",
         decoder=_deepstack_decoder(("Qwen3VLTextModel",)),
         served={"qwen3_vl": "Qwen3VLForConditionalGeneration"},
@@ -102,5 +113,67 @@ PACKED = (
         ("qwen4_exp", "qwen4_exp_vision"),
         (_encoder("Qwen4ExpVisionModel"),),
         "Qwen/Qwen3.8-Flash-Next",
+    ),
+    Family(
+        "Qwen3-Omni (vision)",
+        ("qwen3_omni_moe_thinker", "qwen3_omni_moe", "qwen3_omni_moe_vision_encoder"),
+        (_deepstack_encoder("Qwen3OmniMoeVisionEncoder"),),
+        "Qwen/Qwen3-Omni-30B-A3B-Instruct",
+        item="image or video",
+    ),
+    Family(
+        "GLM-4.1V, GLM-4.6V",
+        ("glm4v", "glm46v", "glmga", "glm4v_vision"),
+        (GLM4V,),
+        "zai-org/GLM-4.1V-9B-Thinking",
+        item="image or video frame",
+    ),
+    Family(
+        "GLM-4.5V",
+        ("glm4v_moe", "glm4v_moe_vision"),
+        (_encoder("Glm4vMoeVisionModel", adapter=FramesEncoder),),
+        "zai-org/GLM-4.5V",
+        item="image or video frame",
+    ),
+    Family(
+        "GLM-OCR",
+        ("glm_ocr", "glm_ocr_vision"),
+        (_encoder("GlmOcrVisionModel", adapter=NormedEncoder),),
+        "zai-org/GLM-OCR",
+        item="image or video frame",
+    ),
+    Family(
+        "GLM-5.3",
+        ("glm5_next", "glm5_next_vision"),
+        (_encoder("Glm5NextVisionModel", adapter=NormedEncoder),),
+        "zai-org/GLM-5.3-Flash",
+        item="image or video frame",
+    ),
+    Family(
+        "ERNIE 4.5 VL",
+        ("ernie4_5_vl_moe", "ernie4_5_vl_moe_vision"),
+        (_encoder("Ernie4_5_VLMoeVisionTransformerPretrainedModel"),),
+        "baidu/ERNIE-4.5-VL-28B-A3B-PT",
+        item="image or video",
+    ),
+    Family(
+        "Cohere Compass",
+        ("cohere_compass", "cohere_compass_vision"),
+        (_deepstack_encoder("CohereCompassVisionModel"),),
+        "CohereLabs/North-Micro-Vision-Instruct",
+    ),
+    Family(
+        "EXAONE 4.5",
+        ("exaone4_5", "exaone4_5_vision"),
+        (_windowed_encoder("Exaone4_5_VisionModel", adapter=GroupedEncoder),),
+        "LGAI-EXAONE/EXAONE-4.5-33B",
+        item="image or video",
+    ),
+    Family(
+        "dots3",
+        ("dots3_note", "dots3_note_vision_encoder"),
+        (_encoder("Dots3NoteVisionModel", adapter=DotsEncoder),),
+        "dots-studio/dots3-note-prev",
+        item="image or video",
     ),
 )

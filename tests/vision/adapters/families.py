@@ -7,6 +7,7 @@ blocks, 32 channels and sees at most some 70 patches per image or tile.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
+from importlib import import_module
 from math import prod
 from typing import ClassVar
 
@@ -92,17 +93,26 @@ def randomize(model: nn.Module) -> None:
             parameter.normal_(0, 0.02, generator=generator)
 
 
+def model_class(name: str) -> type[nn.Module]:
+    """A public class of `transformers`, or one of a model's module, `module.Class`."""
+    if "." not in name:
+        return getattr(transformers, name)
+    folder, name = name.split(".")
+    return getattr(import_module(f"transformers.models.{folder}.modeling_{folder}"), name)
+
+
 @cache
-def build(name: str, attention: str = "sdpa") -> nn.Module:
-    """The model in eval mode; the same object every time."""
+def built(family: Family, attention: str) -> nn.Module:
+    """A model in eval mode; the same object every time."""
     torch.manual_seed(0)
-    family = FAMILIES[name]
     config = family.config()
-    model = getattr(transformers, family.class_name)._from_config(
-        config, attn_implementation=attention
-    )
+    model = model_class(family.class_name)._from_config(config, attn_implementation=attention)
     randomize(model)
     return model.eval()
+
+
+def build(name: str, attention: str = "sdpa") -> nn.Module:
+    return built(FAMILIES[name], attention)
 
 
 def random(medium: str, *shape: int) -> torch.Tensor:
@@ -188,7 +198,7 @@ def qwen_segments(
 ) -> list[torch.Tensor]:
     """Frames; in Qwen2.5-VL, windows in all blocks but some."""
     frames, height, width = grid
-    config = model.config.vision_config
+    config = getattr(model.config, "vision_config", model.config)
     if block in getattr(config, "fullatt_block_indexes", range(4)):
         return list(rows.split(height * width))
     side = config.window_size // config.patch_size

@@ -15,13 +15,17 @@ RunBlock = Callable[[int, Tensor, Tensor], Tensor]
 def packed_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
     """Rows of one segment; `arguments` are those that the uncompressed model gave a block."""
 
+    in_a_batch = arguments["hidden_states"].dim() == 3
+    others = {"attention_mask": None} if "attention_mask" in arguments else {}
+
     def run(block: int, rows: Tensor, states: Tensor) -> Tensor:
-        cos, sin = arguments["position_embeddings"]
-        return blocks[block](
-            states,
-            cu_seqlens=torch.tensor([0, len(rows)], dtype=torch.int32),
-            position_embeddings=(cos[rows], sin[rows]),
-        )
+        own = dict(others)
+        if "position_embeddings" in arguments:
+            cos, sin = arguments["position_embeddings"]
+            own["position_embeddings"] = cos[rows], sin[rows]
+        cu_seqlens = torch.tensor([0, len(rows)], dtype=torch.int32)
+        output = blocks[block](states[None] if in_a_batch else states, cu_seqlens=cu_seqlens, **own)
+        return output[0] if in_a_batch else output
 
     return run
 
@@ -34,12 +38,19 @@ def batched_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
         own = {}
         if "attention_mask" in arguments:
             own["attention_mask"] = None
-        if "position_embeddings" in arguments:  # of patches, which come last
+        if "freqs_ci" in arguments:
+            own["freqs_ci"] = arguments["freqs_ci"][rows % length]
+        if "position_ids" in arguments:  # of every row of every tile
+            cos, sin = (x.flatten(0, 1) for x in arguments["position_embeddings"])
+            own["position_embeddings"] = cos[None, rows], sin[None, rows]
+            own["position_ids"] = arguments["position_ids"].flatten(0, 1)[None, rows]
+        elif "position_embeddings" in arguments:  # of patches, which come last
             cos, sin = arguments["position_embeddings"]
             patches = rows % length - (length - len(cos))
             patches = patches[patches >= 0]
             own["position_embeddings"] = cos[patches], sin[patches]
-        return blocks[block](states[None], **own)[0]
+        output = blocks[block](states[None], **own)
+        return (output[0] if isinstance(output, tuple) else output)[0]
 
     return run
 

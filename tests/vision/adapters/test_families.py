@@ -56,9 +56,11 @@ def captured(model):
     def enter(block, args, kwargs):
         names = ("hidden_states", "attention_mask")
         call["arguments"] = dict(zip(names, args, strict=False)) | kwargs
+        if adapter.states_name in kwargs:
+            call["arguments"]["hidden_states"] = call["arguments"].pop(adapter.states_name)
 
     def leave(block, args, output):
-        call["last"] = output
+        call["last"] = output[0] if isinstance(output, tuple) else output
 
     def close_encoder(encoder, args, output):
         call["output"] = output
@@ -105,12 +107,15 @@ def test_nothing_changes_at_ratio_0_or_after_removal(name, attention, case):
 
 def reference(name, case, method, attention="sdpa"):
     """Per item its rows, and the reference's outputs of every block for them."""
-    model, inputs = prompt(name, case, attention)
+    return plain_outputs(FAMILIES[name], build(name, attention), CASES[case], method)
+
+
+def plain_outputs(family, model, prompts, method):
     with captured(model) as call:
-        model(**inputs)
+        model(**family.inputs(model, prompts))
     blocks, arguments = adapter_for(model).blocks, call["arguments"]
     runner = packed_runner if "cu_seqlens" in arguments else batched_runner
-    for item in FAMILIES[name].items(model, CASES[case]):
+    for item in family.items(model, prompts):
         plain = PlainItem(item, method, runner(blocks, arguments))
         yield plain.rows, plain.outputs(flat(arguments["hidden_states"]), len(blocks))
 

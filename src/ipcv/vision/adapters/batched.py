@@ -19,7 +19,7 @@ from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
 
-class _Context(NamedTuple):
+class Context(NamedTuple):
     """What the encoder was called with.
 
     Attributes:
@@ -53,9 +53,9 @@ class BatchedEncoder(TokenAdapter):
     padding_argument: str | None = None
     """The encoder's argument that is true where there is a patch."""
 
-    def open(self, arguments: Arguments, tiles: Sequence[int]) -> _Context:
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Context:
         filled = arguments.get(self.padding_argument or "")
-        return _Context(filled, tiles, self.columns(arguments))
+        return Context(filled, tiles, self.columns(arguments))
 
     def columns(self, arguments: Arguments) -> int | Tensor:
         """How many patches are side by side in a tile, from the encoder's arguments."""
@@ -63,7 +63,7 @@ class BatchedEncoder(TokenAdapter):
         size, width = config.patch_size, arguments["pixel_values"].shape[-1]
         return int(width // (size if isinstance(size, int) else size[-1]))
 
-    def layout(self, context: _Context, hidden_states: Tensor) -> Layout:
+    def layout(self, context: Context, hidden_states: Tensor) -> Layout:
         num_tiles, length, _ = hidden_states.shape
         tiles = context.tiles if sum(context.tiles) == num_tiles else [1] * num_tiles
         padding, padding_lengths = None, ()
@@ -131,7 +131,7 @@ class BatchedEncoder(TokenAdapter):
             output = self._attend_unpadded(attention, query, key, value, selection)
         else:
             if keys is None:
-                mask = _bias_mask(selection, query.dtype)
+                mask = self._bias_mask(selection, queries, query.dtype)
             elif mask is not None:
                 mask = selection.once(
                     "queries", mask, compute=partial(_kept_queries, mask, selection)
@@ -140,6 +140,22 @@ class BatchedEncoder(TokenAdapter):
             states = (x.transpose(1, 2) for x in (query, key, value))
             output, weights = attend(*states, mask)
         return self.project_attended(attention, output.flatten(2)), weights
+
+    def _bias_mask(
+        self, selection: Selection, carried: Tensor, dtype: torch.dtype
+    ) -> Tensor | None:
+        """`(B, 1, 1, width)`, what is added for each of the rows carried, as a key."""
+        places, bias = _places(selection), selection.bias
+        if bias is None:
+            bias = torch.zeros_like(selection.kept, dtype=dtype)
+            if places is None:
+                return None
+        rows = bias.to(dtype)[:, None]
+        if places is not None:
+            hidden = torch.finfo(dtype).min
+            everything = rows.new_full((len(selection.counts) * max(selection.counts), 1), hidden)
+            rows = everything.index_copy_(0, places, rows)
+        return self.like(rows, carried).transpose(1, 2)[:, None]
 
     def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
         """What the attention makes of its heads' outputs, side by side."""
@@ -319,18 +335,6 @@ def kept_positions(selection: Selection) -> Tensor:
     positions = padding.int().argmax(1, keepdim=True).repeat(1, max(selection.counts))
     positions.view(-1)[places] = kept
     return positions
-
-
-def _bias_mask(selection: Selection, dtype: torch.dtype) -> Tensor:
-    """`(B, 1, 1, width)`, what is added for each of the rows carried, as a key."""
-    bias, places, counts = selection.bias, _places(selection), selection.counts
-    assert bias is not None
-    shape = len(counts), 1, 1, max(counts)
-    if places is None:
-        return bias.to(dtype).view(shape)
-    mask = torch.full(shape, torch.finfo(dtype).min, dtype=dtype, device=bias.device)
-    mask.view(-1)[places] = bias.to(dtype)
-    return mask
 
 
 def _kept_queries(mask: Tensor, selection: Selection) -> Tensor:

@@ -24,20 +24,30 @@ class Noise(NamedTuple):
     arguments: Arguments
     patches: int
 
+    def as_video(self, frames: int) -> Noise:
+        """Such images as the frames of a video."""
+        return self._replace(patches=frames * self.patches)
 
-def packed_noise(encoder: nn.Module, side: int, images: int, frames: int) -> Noise:
+
+def packed_noise(
+    encoder: nn.Module, side: int, images: int, frames: int, pixels_name: str = "hidden_states"
+) -> Noise:
     """For packed rows: images, or one video, of as many pixels as are merged without a rest."""
     config: Any = encoder.config
-    unit = config.patch_size * config.spatial_merge_size
-    rows = max(1, round(side / unit)) * config.spatial_merge_size
+    merge, depth = getattr(config, "spatial_merge_size", 2), _temporal_size(config)
+    rows = max(1, round(side / (config.patch_size * merge))) * merge
     if frames:
-        grids = torch.tensor([[max(1, frames // config.temporal_patch_size), rows, rows]])
+        grids = torch.tensor([[max(1, frames // depth), rows, rows]])
     else:
         grids = torch.tensor([[1, rows, rows]] * images)
-    width = config.in_channels * config.temporal_patch_size * config.patch_size**2
-    pixels = _noise(encoder, int(grids.prod(1).sum()), width)
-    arguments = {"hidden_states": pixels, "grid_thw": grids.to(pixels.device)}
+    pixels = random_pixels(encoder, int(grids.prod(1).sum()), 3 * depth * config.patch_size**2)
+    arguments = {pixels_name: pixels, "grid_thw": grids.to(pixels.device)}
     return Noise(arguments, int(grids[0].prod()))
+
+
+def _temporal_size(config: Any) -> int:
+    """Frames that make up a patch."""
+    return int(getattr(config, "temporal_patch_size", getattr(config, "patch_temporal", 1)))
 
 
 def tiled_noise(encoder: nn.Module, side: int, images: int, frames: int) -> Noise:
@@ -48,11 +58,11 @@ def tiled_noise(encoder: nn.Module, side: int, images: int, frames: int) -> Nois
     tiles += tiles > 1  # a thumbnail of the whole
     if frames:
         images, tiles = 1, frames
-    pixels = _noise(encoder, images * tiles, 3, width, width)
+    pixels = random_pixels(encoder, images * tiles, 3, width, width)
     return Noise({"pixel_values": pixels}, tiles * (width // _side(config.patch_size)) ** 2)
 
 
-def _noise(encoder: nn.Module, *shape: int) -> Tensor:
+def random_pixels(encoder: nn.Module, *shape: int) -> Tensor:
     """In the encoder's dtype, on its device."""
     weight = next(encoder.parameters())
     generator = torch.Generator().manual_seed(0)

@@ -26,11 +26,20 @@ class PackedEncoder(TokenAdapter):
     blocks_path = "blocks"
     norm_name = "norm1"
     attention_name = "attn"
+    pixels_name = "hidden_states"
+    """The encoder's argument that holds the pixels of all patches."""
+    takes_videos = True
+    """Whether a video is one item; else its frames are images."""
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
-        grids, device = arguments["grid_thw"].tolist(), arguments["hidden_states"].device
+        grids, device = arguments["grid_thw"].tolist(), arguments[self.pixels_name].device
+        return packed_layout(grids, self.merge, device)
+
+    @property
+    def merge(self) -> int:
+        """Rows follow each other in cells of `merge x merge` patches."""
         config: Any = self.encoder.config
-        return packed_layout(grids, config.spatial_merge_size, device)
+        return int(config.spatial_merge_size)
 
     def layout(self, context: Layout, hidden_states: Tensor) -> Layout:
         return context
@@ -42,14 +51,16 @@ class PackedEncoder(TokenAdapter):
         return rows
 
     def noise(self, side: int, images: int, frames: int) -> Noise:
-        return packed_noise(self.encoder, side, images, frames)
+        if frames and not self.takes_videos:
+            return packed_noise(self.encoder, side, frames, 0, self.pixels_name).as_video(frames)
+        return packed_noise(self.encoder, side, images, frames, self.pixels_name)
 
     can_repeat = True
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         """`max_seqlen` stays, as an upper bound."""
         _, kept_segments = segments_of(arguments["cu_seqlens"], selection)
-        embeddings = self._kept_embeddings(arguments["position_embeddings"], selection)
+        embeddings = self._kept_embeddings(arguments.get("position_embeddings"), selection)
         return arguments | {
             "cu_seqlens": kept_segments.cu_seqlens,
             "position_embeddings": embeddings,
@@ -64,28 +75,25 @@ class PackedEncoder(TokenAdapter):
         keys: Tensor | None,
         arguments: Arguments,
         selection: Selection,
-    ) -> Tensor:
-        embeddings, max_seqlen = arguments["position_embeddings"], arguments.get("max_seqlen")
+    ) -> Any:
+        embeddings, max_seqlen = arguments.get("position_embeddings"), arguments.get("max_seqlen")
         segments, kept_segments = segments_of(arguments["cu_seqlens"], selection)
         kept_embeddings = self._kept_embeddings(embeddings, selection)
         if keys is None:
             segments, embeddings = kept_segments, kept_embeddings
         query, key, value = self._project(attention, queries, keys, selection)
-        query, key = ops.rotate(query, *kept_embeddings), ops.rotate(key, *embeddings)
+        query, key = self.rotate(query, kept_embeddings), self.rotate(key, embeddings)
         output = attend_segments(
             attention, query, key, value, kept_segments, segments, max_seqlen, selection.bias
         )
-        projected: Tensor = attention.proj(output.flatten(1))
-        return projected
+        return self.project_output(attention, output.flatten(1), queries)
 
     def keys(self, attention: Any, normed: Tensor) -> Tensor:
-        num_heads, qkv = attention.num_heads, attention.qkv
+        qkv = attention.qkv
         if not is_plain_linear(qkv):
-            every: Tensor = qkv(normed).view(len(normed), 3, num_heads, -1)
-            return every[:, 1]
-        _, weight, _ = qkv.weight.chunk(3)
-        bias = None if qkv.bias is None else qkv.bias.chunk(3)[1]
-        return F.linear(normed, weight, bias).view(len(normed), num_heads, -1)
+            return self._project(attention, normed, None)[1]
+        weight, bias = qkv.weight.chunk(3)[1], None if qkv.bias is None else qkv.bias.chunk(3)[1]
+        return F.linear(normed, weight, bias).view(len(normed), attention.num_heads, -1)
 
     def segment_lengths(self, hidden_states: Tensor, arguments: Arguments) -> list[int]:
         lengths: list[int] = arguments["cu_seqlens"].diff().tolist()
@@ -94,20 +102,26 @@ class PackedEncoder(TokenAdapter):
     def heads(
         self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        query, key, value = (
-            attention.qkv(normed).view(len(normed), 3, attention.num_heads, -1).unbind(1)
-        )
-        cos, sin = (x[positions] for x in arguments["position_embeddings"])
-        return ops.rotate(query, cos, sin), ops.rotate(key, cos, sin), value, key
+        query, key, value = self._project(attention, normed, None)
+        embeddings = arguments.get("position_embeddings")
+        if embeddings is not None:
+            embeddings = embeddings[0][positions], embeddings[1][positions]
+        return self.rotate(query, embeddings), self.rotate(key, embeddings), value, key
 
-    def project_output(self, attention: Any, attended: Tensor, hidden_states: Tensor) -> Tensor:
+    def rotate(self, states: Tensor, embeddings: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Queries or keys `(N, heads, D)`, told where they are, by `cos` and `sin` if there are."""
+        return states if embeddings is None else ops.rotate(states, *embeddings)
+
+    def project_output(self, attention: Any, attended: Tensor, hidden_states: Tensor) -> Any:
         projected: Tensor = attention.proj(attended)
         return projected
 
     @staticmethod
     def _kept_embeddings(
-        embeddings: tuple[Tensor, Tensor], selection: Selection
-    ) -> tuple[Tensor, Tensor]:
+        embeddings: tuple[Tensor, Tensor] | None, selection: Selection
+    ) -> tuple[Tensor, Tensor] | None:
+        if embeddings is None:
+            return None
         cos, sin = embeddings
         return selection.once(
             "position_embeddings",
@@ -115,11 +129,17 @@ class PackedEncoder(TokenAdapter):
             compute=lambda: (cos[selection.kept], sin[selection.kept]),
         )
 
-    @staticmethod
     def _project(
-        attention: Any, queries: Tensor, keys: Tensor | None, selection: Selection
+        self,
+        attention: Any,
+        queries: Tensor,
+        keys: Tensor | None,
+        selection: Selection | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Query `(K, heads, D)`, key and value `(N, heads, D)` of the fused projection."""
+        """Query `(K, heads, D)`, key and value `(N, heads, D)` of the fused projection.
+
+        Without keys, all three of the queries; with them, `selection` says which those are.
+        """
         num_heads, qkv = attention.num_heads, attention.qkv
         if keys is None:
             query, key, value = qkv(queries).view(len(queries), 3, num_heads, -1).unbind(1)
@@ -133,6 +153,7 @@ class PackedEncoder(TokenAdapter):
                 .unbind(1)
             )
         else:
+            assert selection is not None
             query, key, value = qkv(keys).view(len(keys), 3, num_heads, -1).unbind(1)
             query = query[selection.kept]
         return query, key, value
@@ -148,6 +169,35 @@ class WindowedEncoder(PackedEncoder):
         grid_thw, windows = arguments["grid_thw"], arguments.get("window_index")
         layout = super().open(arguments, tiles)
         return windowed(layout, partial(window_rows, self.encoder.config, grid_thw, windows))
+
+
+class NormedEncoder(PackedEncoder):
+    """GLM-OCR: norms on queries and keys."""
+
+    def _project(
+        self,
+        attention: Any,
+        queries: Tensor,
+        keys: Tensor | None,
+        selection: Selection | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = super()._project(attention, queries, keys, selection)
+        return attention.q_norm(query), attention.k_norm(key), value
+
+    def keys(self, attention: Any, normed: Tensor) -> Tensor:
+        return self._project(attention, normed, None)[1]
+
+
+class FramesEncoder(PackedEncoder):
+    """GLM-4.1V: the frames of a video are images."""
+
+    takes_videos = False
+
+
+class DotsEncoder(NormedEncoder):
+    """dots3: as GLM-OCR, but for a name."""
+
+    pixels_name = "pixel_values"
 
 
 class DeepStackEncoder(PackedEncoder):
@@ -173,7 +223,9 @@ def segments_of(cu_seqlens: Tensor, selection: Selection) -> tuple[Segments, Seg
     return selection.once("segments", cu_seqlens, compute=segments)
 
 
-def packed_layout(grids: Sequence[Sequence[int]], merge: int, device: torch.device) -> Layout:
+def packed_layout(
+    grids: Sequence[Sequence[int]], merge: int | Sequence[int], device: torch.device
+) -> Layout:
     """The layout of images and videos with these numbers of frames, rows and columns of patches."""
     lengths = tuple(t * h * w for t, h, w in grids)
     positions = partial(grid_positions, grids, merge, device)
@@ -198,11 +250,17 @@ def window_rows(sizes: Any, grid_thw: Tensor, windows: Tensor | None = None) -> 
     return rows.flatten()
 
 
-def grid_positions(grids: Sequence[Sequence[int]], merge: int, device: torch.device) -> Tensor:
-    """`(N, 3)` frame, row and column of every patch, in cells of `merge x merge` patches."""
-    positions = [
-        torch.cartesian_prod(*map(torch.arange, (t, h // merge, w // merge, merge, merge)))
-        for t, h, w in grids
-    ]
-    frame, row, column, below, right = torch.cat(positions).unbind(1)
-    return ops.upload(torch.stack([frame, row * merge + below, column * merge + right], 1), device)
+def grid_positions(
+    grids: Sequence[Sequence[int]], merge: int | Sequence[int], device: torch.device
+) -> Tensor:
+    """`(N, 3)` frame, row and column of every patch, in cells of `merge x merge` patches.
+
+    `merge`: of all images and videos, or of each.
+    """
+    merges = [merge] * len(grids) if isinstance(merge, int) else merge
+    positions = []
+    for (t, h, w), m in zip(grids, merges, strict=True):
+        cells = torch.cartesian_prod(*map(torch.arange, (t, h // m, w // m, m, m)))
+        frame, row, column, below, right = cells.unbind(1)
+        positions.append(torch.stack([frame, row * m + below, column * m + right], 1))
+    return ops.upload(torch.cat(positions), device)

@@ -1,0 +1,175 @@
+"""Records of the families of batched images that are compressed in their vision encoder alone."""
+
+from __future__ import annotations
+
+from ipcv.families.batched import batched_encoder
+from ipcv.families.records import Family
+from ipcv.vision.adapters.batched import ClipEncoder, Idefics3Encoder
+from ipcv.vision.adapters.gemma4 import Gemma4Encoder
+from ipcv.vision.adapters.rotary import Llama4Encoder, Step3Encoder
+from ipcv.vision.adapters.variants import (
+    Aimv2Encoder,
+    Blip2Encoder,
+    DeitEncoder,
+    GitEncoder,
+    GraniteDoclingEncoder,
+    IJepaEncoder,
+    JanusEncoder,
+    Molmo2Encoder,
+    Ovis2Encoder,
+    QianfanEncoder,
+    VitEncoder,
+)
+
+IMAGE = "one image per row of the batch"
+TILE = "one image or tile per row of the batch"
+CLS = f"{IMAGE}, CLS"
+
+VISION_ONLY = (
+    Family(
+        "Gemma 4",
+        ("gemma4", "gemma4_vision", "diffusion_gemma"),
+        (batched_encoder("Gemma4VisionModel", Gemma4Encoder, "padded patch sequences, rotary"),),
+        "google/gemma-4-e2b-it",
+        item="image or video frame",
+    ),
+    Family(
+        "Llama 4",
+        ("llama4", "llama4_vision_model"),
+        (batched_encoder("Llama4VisionModel", Llama4Encoder, f"{TILE}, CLS, rotary"),),
+        "meta-llama/Llama-4-Scout-17B-16E-Instruct",
+        item="tile",
+    ),
+    Family(
+        "Step 3.7",
+        ("step3p7", "step3p5_vision"),
+        (batched_encoder("Step3p7VisionModel", Step3Encoder, f"{TILE}, rotary"),),
+        "stepfun-ai/Step-3.7-Flash",
+        item="image or tile",
+    ),
+    Family(
+        "Molmo 2",
+        ("molmo2", "molmo2_vision"),
+        (batched_encoder("Molmo2VisionModel", Molmo2Encoder, TILE),),
+        "allenai/Molmo2-8B",
+        item="tile or video frame",
+    ),
+    Family(
+        "Ovis 2",
+        ("ovis2", "ovis2_vision"),
+        (batched_encoder("Ovis2VisionModel", Ovis2Encoder, TILE),),
+        "thisisiron/Ovis2-1B-hf",
+        item="tile",
+    ),
+    Family(
+        "Idefics2",
+        ("idefics2", "idefics2_vision"),
+        (batched_encoder("Idefics2VisionTransformer", Idefics3Encoder, "padded images or tiles"),),
+        "HuggingFaceM4/idefics2-8b",
+        item="image or tile",
+    ),
+    Family(
+        "Granite Docling",
+        ("granite_docling", "granite_docling_vision"),
+        (
+            batched_encoder(
+                "GraniteDoclingVisionModel", GraniteDoclingEncoder, f"{TILE}, DeepStack"
+            ),
+        ),
+        "ibm-granite/granite-for-docling-500m",
+        item="tile",
+    ),
+    Family(
+        "Qianfan-OCR",
+        ("qianfan_ocr", "qianfan_ocr_vision"),
+        (batched_encoder("QianfanOCRVisionModel", QianfanEncoder, "tiles with CLS"),),
+        "baidu/Qianfan-OCR",
+        item="tile",
+    ),
+    Family(
+        "Janus (understanding)",
+        ("janus", "janus_vision_model"),
+        (batched_encoder("JanusVisionModel", JanusEncoder, IMAGE),),
+        "deepseek-community/Janus-Pro-1B",
+    ),
+    Family(
+        "Kosmos-2",
+        ("kosmos-2", "kosmos_2_vision_model"),
+        (batched_encoder("Kosmos2VisionTransformer", ClipEncoder, CLS),),
+        "microsoft/kosmos-2-patch14-224",
+    ),
+    Family(
+        "GIT",
+        ("git", "git_vision_model"),
+        (batched_encoder("GitVisionModel", GitEncoder, CLS),),
+        "microsoft/git-base",
+        item="image or video frame",
+    ),
+    Family(
+        "BLIP-2",
+        ("blip-2", "blip_2_vision_model"),
+        (batched_encoder("Blip2VisionModel", Blip2Encoder, CLS),),
+        "Salesforce/blip2-opt-2.7b",
+    ),
+    Family(
+        "InstructBLIP",
+        ("instructblip", "instructblip_vision_model"),
+        (batched_encoder("InstructBlipVisionModel", Blip2Encoder, CLS),),
+        "Salesforce/instructblip-flan-t5-xl",
+    ),
+    Family(
+        "InstructBLIP for video",
+        ("instructblipvideo", "instructblipvideo_vision_model"),
+        (batched_encoder("InstructBlipVideoVisionModel", Blip2Encoder, CLS),),
+        "Salesforce/instructblip-flan-t5-xl",
+        item="video frame",
+    ),
+    Family(
+        "ViT",
+        ("vit",),
+        (batched_encoder("ViTModel", VitEncoder, CLS),),
+        "google/vit-base-patch16-224",
+    ),
+    Family(
+        "ViT MSN",
+        ("vit_msn",),
+        (batched_encoder("ViTMSNModel", VitEncoder, CLS),),
+        "facebook/vit_msn_base",
+    ),
+    Family(
+        "DeiT",
+        ("deit",),
+        (batched_encoder("DeiTModel", DeitEncoder, f"{IMAGE}, CLS and distillation token"),),
+        "facebook/deit-base-distilled-patch16-224",
+    ),
+    Family(
+        "I-JEPA",
+        ("ijepa",),
+        (batched_encoder("IJepaModel", IJepaEncoder, IMAGE),),
+        "facebook/ijepa_vith14_1k",
+    ),
+    Family(
+        "AIMv2",
+        ("aimv2", "aimv2_vision_model"),
+        (batched_encoder("Aimv2VisionModel", Aimv2Encoder, IMAGE),),
+        "apple/aimv2-large-patch14-224-lit",
+    ),
+    Family(
+        "MetaCLIP 2",
+        ("metaclip_2", "metaclip_2_vision_model"),
+        (batched_encoder("MetaClip2VisionModel", ClipEncoder, CLS),),
+        "facebook/metaclip-2-worldwide-huge-quickgelu",
+    ),
+    Family(
+        "AltCLIP",
+        ("altclip", "altclip_vision_model"),
+        (batched_encoder("AltCLIPVisionModel", ClipEncoder, CLS),),
+        "BAAI/AltCLIP",
+    ),
+    Family(
+        "Chinese CLIP",
+        ("chinese_clip", "chinese_clip_vision_model"),
+        (batched_encoder("ChineseCLIPVisionModel", ClipEncoder, CLS),),
+        "OFA-Sys/chinese-clip-vit-base-patch16",
+    ),
+)

@@ -1,0 +1,108 @@
+"""Adapters for batches of images that differ from those in `batched` in little but names."""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any
+
+from torch import Tensor
+
+from ipcv.core.arguments import Arguments
+from ipcv.vision.adapters.batched import BatchedEncoder, InternVLEncoder
+from ipcv.vision.adapters.noise import Noise, random_pixels
+
+
+class VitEncoder(BatchedEncoder):
+    """ViT: a CLS token before the patches."""
+
+    blocks_path = "layers"
+    norm_name = "layernorm_before"
+    attention_name = "attention"
+    output_name = "o_proj"
+    padding_argument = "attention_mask"
+    protected = 1
+
+
+class DeitEncoder(VitEncoder):
+    """DeiT: a CLS and a distillation token."""
+
+    protected = 2
+
+
+class IJepaEncoder(VitEncoder):
+    """I-JEPA: patches alone."""
+
+    protected = 0
+
+
+class Aimv2Encoder(BatchedEncoder):
+    """AIMv2: patches alone."""
+
+    norm_name = "rms_norm1"
+    attention_name = "attention"
+
+
+class Ovis2Encoder(Aimv2Encoder):
+    """Ovis 2: as AIMv2, and a vocabulary of visual words behind the blocks."""
+
+    blocks_path = "transformer.encoder.layers"
+
+
+class GitEncoder(BatchedEncoder):
+    """GIT: a CLS token before the patches."""
+
+    blocks_path = "vision_model.encoder.layers"
+    protected = 1
+
+
+class QianfanEncoder(InternVLEncoder):
+    """Qianfan-OCR: as InternVL."""
+
+    blocks_path = "layers"
+
+
+class JanusEncoder(BatchedEncoder):
+    """Janus: as SigLIP, but for a name."""
+
+    output_name = "projection_layer"
+
+
+class Blip2Encoder(BatchedEncoder):
+    """BLIP-2 and InstructBLIP: a CLS token, and one projection of queries, keys and values."""
+
+    output_name = "projection"
+    protected = 1
+
+    def project(
+        self, attention: Any, queries: Tensor, keys: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        _, key, value = attention.qkv(keys).chunk(3, dim=-1)
+        return attention.qkv(queries).chunk(3, dim=-1)[0], key, value
+
+    def project_key(self, attention: Any, keys: Tensor) -> Tensor:
+        key: Tensor = attention.qkv(keys).chunk(3, dim=-1)[1]
+        return key
+
+
+class GraniteDoclingEncoder(BatchedEncoder):
+    """Granite Docling: connectors read the output of some blocks on the way."""
+
+    def full_length_outputs(self, arguments: Arguments) -> set[int]:
+        config: Any = self.encoder.config
+        return super().full_length_outputs(arguments) | set(config.deepstack_visual_indexes)
+
+
+class Molmo2Encoder(BatchedEncoder):
+    """Molmo 2: tiles come as patches."""
+
+    blocks_path = "layers"
+    output_name = "o_proj"
+
+    def columns(self, arguments: Arguments) -> int:
+        return isqrt(arguments["pixel_values"].shape[1])
+
+    def noise(self, side: int, images: int, frames: int) -> Noise:
+        config: Any = self.encoder.config
+        patches, width = config.num_position_embeddings, 3 * config.patch_size**2
+        pixels = random_pixels(self.encoder, frames or images, patches, width)
+        return Noise({"pixel_values": pixels}, patches).as_video(frames or 1)
