@@ -10,8 +10,8 @@ from ipcv.families.find import (
     supported_model_types,
 )
 from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
-from ipcv.families.unsupported import UNSUPPORTED
 from ipcv.families.table import FAMILIES
+from ipcv.families.unsupported import UNSUPPORTED
 
 __all__ = [
     "FAMILIES",

@@ -11,8 +11,8 @@ from torch import nn
 from transformers import GenerationMixin
 
 from ipcv.families.records import EncoderKind, Family
-from ipcv.families.unsupported import UNSUPPORTED
 from ipcv.families.table import FAMILIES
+from ipcv.families.unsupported import UNSUPPORTED
 from ipcv.language.decoder import Decoder
 from ipcv.vision.adapters.base import EncoderAdapter
 
