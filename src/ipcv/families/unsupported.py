@@ -22,7 +22,7 @@ UNSUPPORTED = {
     "gemma3n": _CONVOLUTIONS,
     "gemma4_unified": _NO_ENCODER,
     "got_ocr2": _SAM,
-    "idefics": "its vision encoder is no model of its own in transformers; Idefics 2 and 3 are",
+    "idefics": "its vision encoder is not a model of its own; Idefics2 and 3 are known",
     "inkling2": "its encoder puts a class token before each of several images in one sequence",
     "inkling_mm_model": "its vision encoder folds patches by linear layers, without attention",
     "kosmos-2.5": "its encoder tells where patches are by numbers in front of their pixels",

@@ -141,3 +141,38 @@ def test_noise_is_what_the_encoder_takes(name, frames):
         model(**arguments)
     items = [item.patches for item in handle.stats.calls[-1].items]
     assert sum(items) == patches if frames else items == [patches] * 2
+
+
+ROTARY = [
+    name
+    for name in TOWERS
+    if any(
+        "rotary" in part or "patch_positional" in part for part, _ in build(name).named_modules()
+    )
+    and name not in ("step3p5_vision", "llama4_vision_model", "gemma4_vision")  # batches of images
+]
+
+
+@pytest.mark.parametrize("name", ROTARY)
+def test_packed_rows_are_where_the_encoder_says(name, monkeypatch):
+    model, layouts, given = build(name), [], []
+    adapter = adapter_for(model)
+    (rotary,) = [
+        module
+        for part, module in model.named_modules()
+        if part.split(".")[-1] in ("rotary_pos_emb", "rotary_emb", "patch_positional_embedding")
+    ]
+    hook = rotary.register_forward_hook(lambda module, args, output: given.append(args[1]))
+    opened = type(adapter).open
+    monkeypatch.setattr(
+        type(adapter), "open", lambda *args: layouts.append(opened(*args)) or layouts[-1]
+    )
+    with ipcv.compress(model, METHOD):
+        output(model, name)
+    hook.remove()
+    places = given[-1][:, -2:]
+    if "muse" in name:  # column and row, from 1, sorted already
+        places = places.flip(1) - 1
+    elif (order := layouts[-1].order) is not None:
+        places = places[order()]
+    assert layouts[-1].positions()[:, 1:].tolist() == places.tolist()

@@ -110,7 +110,7 @@ class Tower(EncoderAdapter):
         self,
         innermost: Any,
         selection: Selection,
-        cu_seqlens: Tensor | None,
+        boundaries: Tensor | None,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -119,7 +119,7 @@ class Tower(EncoderAdapter):
     ) -> Tensor:
         """In the place of the innermost attention: kept rows, which count by their sizes."""
         heads = -1, innermost.num_heads, innermost.head_size
-        segments = self.segments(cu_seqlens, selection)[1]
+        segments = self.segments(boundaries, selection)[1]
         attend = partial(_sdpa, innermost.scale)
         shape, bias = query.shape, selection.bias
         query, key, value = (x.reshape(heads) for x in (query, key, value))
