@@ -38,11 +38,19 @@ def test_each_side_alone_and_both(vision, language):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"vision": LANGUAGE}, {"language": VISION}, {"language": "dart"}]
+    "arguments", [{"vision": LANGUAGE}, {"language": VISION}, {"language": "dart"}]
 )
 def test_wrong_types(arguments):
     with pytest.raises(TypeError, match=r"vision|language"):
         ipcv.compress(build("qwen2_vl"), **arguments)
+
+
+def test_by_default_it_is_adaptive():
+    model, prompt = build("qwen2_vl"), inputs("qwen2_vl", [["large"]])
+    with torch.no_grad(), ipcv.compress(model):
+        found = model(**prompt).logits
+    with torch.no_grad(), ipcv.compress(model, ipcv.Adaptive()):
+        assert torch.equal(model(**prompt).logits, found)
 
 
 def test_sides_are_compressed_once_each():

@@ -18,6 +18,7 @@ from ipcv.language.engine import DecoderEngine
 from ipcv.language.method import LanguageMethod
 from ipcv.stats import Stats
 from ipcv.vision.adapters.observer import Observer
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.engine import VisionEngine
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.watch import Watch
@@ -86,29 +87,29 @@ def compress(
     layers (with methods at the encoder's output, none) on all tokens, the others on those that are
     left; decoding works as ever.
 
-    What is asked for besides the answer shows the pruning. With `ipcv.IPCV` and
-    `ipcv.MixedResolution`, attention maps (`output_attentions`) of pruned blocks have the rows and
-    columns of the tokens that queried and were attended there; other methods have none to show, and
-    refuse. With `language`, `output_hidden_states` are shorter between the pruning and the last
+    What is asked for besides the answer shows the pruning. Attention maps (`output_attentions`) of
+    pruned blocks have the rows and columns of the tokens that queried and were attended there;
+    Token Merging has none to show, and refuses. With `language`, `output_hidden_states` are shorter between the pruning and the last
     layer, and the states and logits at positions of dropped tokens mean nothing.
 
     Args:
         model: a supported `transformers` model: the full one or, with `vision` alone, also its
             inner model or a bare encoder.
         vision: a method for the vision encoder: `ipcv.IPCV`, `ipcv.MixedResolution`,
-            `ipcv.Adaptive`, a rival from `ipcv.baselines`, or one of your own.
+            `ipcv.Adaptive`, a rival from `ipcv.baselines`, or one of your own. Where neither side
+            is given it is `ipcv.Adaptive()`.
             `ipcv.preset(model).vision` is what is known to be good for a model.
         language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
             `ipcv.RandomDrop`; or one at the encoder's output, `ipcv.baselines.VisionZip` or
             `ipcv.baselines.CDPruner`.
 
     Raises:
-        TypeError: an argument is of the wrong type, or neither side is given.
+        TypeError: an argument is of the wrong type.
         ValueError: the model type is not supported, or the settings cannot work for it.
         RuntimeError: the model is compressed already.
     """
     if vision is None and language is None:
-        raise TypeError("nothing to do: give vision, language or both")
+        vision = Adaptive()
     require_instance("vision", vision, VisionMethod, "such as ipcv.Adaptive() or ipcv.IPCV()")
     require_instance("language", language, LanguageMethod, "such as ipcv.DART() or ipcv.FastV()")
     stats, engines, encoder = Stats(), list[Hooked[Any]](), None
