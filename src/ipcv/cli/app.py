@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ipcv.cli.bench import bench
+from ipcv.cli.doctor import doctor
 from ipcv.cli.eval import evaluate
 from ipcv.cli.inspect import inspect
 from ipcv.cli.interrupts import INTERRUPTED
@@ -32,6 +33,7 @@ app.command("eval")(evaluate)
 app.command()(tune)
 app.command()(inspect)
 app.command()(serve)
+app.command()(doctor)
 app.command()(models)
 app.command()(version)
 
