@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv import Progressive
-from ipcv.vision.pruning import PruningRun
+from ipcv.vision.progressive import PruningRun
 from ipcv.vision.tokens import Attend, TokenRun, Tokens
 
 

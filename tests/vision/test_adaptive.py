@@ -1,19 +1,36 @@
-"""Adaptive pruning against loops over single tokens."""
+"""Adaptive pruning against loops over single tokens, in all families."""
 
 import math
-from types import SimpleNamespace
+from copy import deepcopy
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ipcv
+from ipcv import Adaptive
 from ipcv.families import adapter_for
-from ipcv.vision import adaptive
-from ipcv.vision.adaptive import Adaptive
+from ipcv.vision import steps
+from ipcv.vision.layout import Layout
 from ipcv.vision.matching import beside_places, match, smoothest
 from tests.vision.adapters.families import FAMILIES, build
-from tests.vision.adapters.test_families import captured, flat, identical
-from tests.vision.test_progressive import plain_progressive, positions_of
+from tests.vision.adapters.reference import batched_runner, packed_runner
+from tests.vision.adapters.test_families import (
+    CASES,
+    assert_close,
+    captured,
+    families,
+    flat,
+    identical,
+    matrix,
+    prompt,
+)
+from tests.vision.test_reconstruction import located, plain_weights
+from tests.vision.test_tome import plain_match
+
+TWINS = [(0, 0.4), (1, 0.25), (1, 0.2), (2, 0.15)]
+"""In an encoder of 4 blocks: which block removes what share of the twins."""
 
 
 def plain_beside(keys, places):
@@ -28,82 +45,275 @@ def plain_beside(keys, places):
     return torch.tensor(rows)
 
 
-def as_loops(method):
-    """What the loops over single tokens ask of a method."""
-    return SimpleNamespace(
-        removed_before=method.removed_before,
-        removed_per_block=method.removed_per_block,
-        reconstruction="linear",
-        num_neighbors=adaptive.NUM_NEIGHBORS,
+def plain_smoothest(states, places, count, protected):
+    """What goes before the first block, and the first patch of its cell, which stands for it."""
+    cells = [None] * protected + [(f, y // 2, x // 2) for f, y, x in places[protected:].tolist()]
+    first = {i: cells.index(c) for i, c in enumerate(cells) if c and cells.index(c) != i}
+    order = sorted(first, key=lambda i: (float((states[i] - states[first[i]]).norm()), i))
+    return {i: first[i] for i in order[:count]}
+
+
+def plain_likeness(features, i, j, protected):
+    """1 for equal ones, 0 for unlike ones, as seen from the middle of all patches."""
+    a, b = ((features[x] - features[protected:].mean(0)).double() for x in (i, j))
+    return max(0.0, 1 - float((a - b).square().sum() / (a.square().sum() + b.square().sum())))
+
+
+def plain_keys(block, states):
+    """Mean over heads of the keys of a block's attention, whose parts are found by their names."""
+
+    def part(module, *names):
+        return next(getattr(module, name) for name in names if hasattr(module, name))
+
+    attention = part(block, "attn", "self_attn", "attention")
+    normed = part(block, "norm1", "layer_norm1", "layernorm_before")(states)
+    if hasattr(attention, "qkv"):
+        key = attention.qkv(normed).chunk(3, -1)[1]
+        return key.unflatten(-1, (attention.num_heads, -1)).mean(1)
+    key = getattr(attention, "k_norm", torch.nn.Identity())(attention.k_proj(normed))
+    return key.unflatten(-1, (-1, attention.head_dim)).mean(1)
+
+
+def groups_of(item):
+    """Rows of frames and tiles, within which patches compete."""
+    for group in item.groups:
+        yield from group.chunk(item.frames)
+
+
+def plain_adaptive(states, rows, places, item, method, blocks, run):
+    """One group through all blocks: `(n, C)` states of `rows`, at `places (n, 3)`.
+
+    What stands for others goes into attention as often as it stands.
+    """
+    patches, history, sizes = len(rows) - item.protected, [], [1] * len(rows)
+
+    def remove(fraction, features, find):
+        nonlocal states, rows, places, sizes
+        count = min(round(fraction * patches), (len(rows) - item.protected) // 2)
+        into = find(features, places, count, item.protected) if count else {}
+        stay = [i for i in range(len(rows)) if i not in into]
+        history.append((states, stay, followed(features, places, stay, into)))
+        sizes = [sizes[i] + sum(sizes[j] for j in into if into[j] == i) for i in stay]
+        states, rows, places = states[stay], rows[stay], places[stay]
+
+    def twins(keys, places, count, protected):
+        return plain_match(plain_beside(keys, places), count, protected)
+
+    smooth = method.reduction_ratio * method.smooth_share
+    remove(smooth, states, plain_smoothest)
+    for index, block in enumerate(blocks):
+        for _, share in (removal for removal in TWINS if removal[0] == index):
+            remove(share * (method.reduction_ratio - smooth), plain_keys(block, states), twins)
+        states = copied_through(index, states, rows, sizes, item, run)
+    for before, stay, weights in reversed(history):
+        full = torch.empty_like(before)
+        full[stay] = states
+        for i, own in weights.items():
+            full[i] = before[i] + sum(w * (full[j] - before[j]) for j, w in own.items())
+        states = full
+    return states
+
+
+def copied_through(index, states, rows, sizes, item, run):
+    """A block on as many copies of each row as it counts for, segment by segment."""
+    output = torch.empty_like(states)
+    for segment in item.segments(index):
+        inside = [i for i, row in enumerate(rows.tolist()) if row in set(segment.tolist())]
+        if inside:
+            copies = [i for i in inside for _ in range(sizes[i])]
+            copied = run(index, rows[copies], states[copies])
+            output[inside] = copied[[copies.index(i) for i in inside]]
+    return output
+
+
+def followed(features, places, stay, into):
+    """Of each removed row the kept ones that it follows, with their weights."""
+    if not (gone := sorted(into)):
+        return {}
+    own, others = located(
+        features[gone], features[stay], places[gone].float(), places[stay].float()
     )
+    result = {}
+    for i, state in zip(gone, own, strict=True):
+        near = sorted(range(len(stay)), key=lambda j: math.dist(state, others[j]))
+        near = near[: steps.NUM_NEIGHBORS]
+        weights = plain_weights("linear", state, [others[j] for j in near])
+        result[i] = {stay[j]: weight for j, weight in zip(near, weights, strict=True)}
+    return result
 
 
-@pytest.mark.parametrize(
-    "method", [Adaptive(0.4), Adaptive(0.9, smooth_share=0.3), Adaptive(0.5, smooth_share=0)]
-)
-@pytest.mark.parametrize(
-    ("name", "media"),
-    [
-        ("qwen2_vl", ["small", "large"]),
-        ("qwen2_vl", ["video"]),
-        ("dinov2", ["small", "another"]),
-        ("siglip_vision_model", ["small"]),
-    ],
-)
-def test_equals_plain_loops(name, media, method):
-    model = build(name)
-    inputs, adapter = FAMILIES[name].inputs(model, [media]), adapter_for(model)
-    with torch.no_grad():
-        with captured(model) as call, ipcv.compress(model, method):
-            model(**inputs)
-        compressed = flat(call["last"])
-        with captured(model) as call:
-            model(**inputs)
-        arguments, places = call["arguments"], positions_of(model, inputs)
-        start = flat(arguments["hidden_states"])
-        for item in FAMILIES[name].items(model, [media]):
-            for rows in item.segments(0):
-                expected = plain_progressive(
-                    name,
-                    adapter.blocks,
-                    start[rows],
-                    rows,
-                    places[rows],
-                    as_loops(method),
-                    item.protected,
-                    arguments,
-                    plain_beside,
-                )
-                torch.testing.assert_close(compressed[rows], expected, atol=1e-4, rtol=1e-3)
+def positions_of(model, inputs):
+    """`(N, 3)`, as the adapter tells them."""
+    adapter, seen = adapter_for(model), []
+    layout = type(adapter).layout
 
+    def spy(self, context, hidden_states):
+        seen.append(layout(self, context, hidden_states))
+        return seen[-1]
 
-@pytest.mark.parametrize("name", ["qwen2_vl", "internvl", "llava-siglip", "dinov2"])
-def test_an_image_is_as_alone(name):
-    model = build(name)
-    media = ["small", "large"]
-    items = FAMILIES[name].items(model, [media])
-    with torch.no_grad(), ipcv.compress(model, Adaptive(0.6)), captured(model) as call:
-        model(**FAMILIES[name].inputs(model, [media]))
-        together = flat(call["last"])
-        for medium, item in zip(media, items, strict=True):
-            model(**FAMILIES[name].inputs(model, [[medium]]))
-            expected = together[torch.cat(item.groups)]
-            torch.testing.assert_close(flat(call["last"]), expected, atol=2e-5, rtol=2e-5)
-
-
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen3_vl", "clip_vision_model"])
-def test_removal_and_ratio_0_leave_no_trace(name):
-    model = build(name)
-    inputs = FAMILIES[name].inputs(model, [["small"]])
-    with torch.no_grad():
-        before = model(**inputs)[0]
-        with ipcv.compress(model, Adaptive(0)):
-            assert identical(model(**inputs)[0], before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(adapter), "layout", spy)
         with ipcv.compress(model, Adaptive(0.5)):
-            pruned = model(**inputs)[0]
-        assert pruned.shape == before.shape
-        assert not identical(pruned, before)
+            model(**inputs)
+    return seen[-1].positions()
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+def check(name, case, method, attention="sdpa"):
+    """With whole sizes, as which the model's own blocks can be given copies."""
+    model, inputs = prompt(name, case, attention)
+    places = positions_of(model, inputs)
+    with captured(model) as call, ipcv.compress(model, method) as handle:
+        model(**inputs)
+    compressed = flat(call["last"])
+    with captured(model) as call:
+        model(**inputs)
+    arguments, blocks = call["arguments"], adapter_for(model).blocks
+    runner = packed_runner if "cu_seqlens" in arguments else batched_runner
+    run, start = runner(blocks, arguments), flat(arguments["hidden_states"])
+    for item in FAMILIES[name].items(model, CASES[case]):
+        for rows in groups_of(item):
+            expected = plain_adaptive(start[rows], rows, places[rows], item, method, blocks, run)
+            torch.testing.assert_close(compressed[rows], expected, atol=1e-4, rtol=1e-3)
+    return handle.stats.calls[-1]
+
+
+@pytest.fixture
+def whole_sizes(monkeypatch):
+    monkeypatch.setattr(steps, "_weights", lambda states, *_: torch.ones(states.shape[:2]))
+
+
+@matrix
+@pytest.mark.usefixtures("whole_sizes")
+def test_equals_plain_loops(name, attention, case):
+    check(name, case, Adaptive(0.5), attention)
+
+
+@pytest.mark.parametrize("method", [Adaptive(0.9, smooth_share=0.2), Adaptive(0.4, smooth_share=1)])
+@families
+@pytest.mark.usefixtures("whole_sizes")
+def test_equals_plain_loops_at_other_settings(name, method):
+    call = check(name, "two-sizes", method)
+    for item, indices in zip(call.items, call.kept_indices, strict=True):
+        assert item.kept == len(indices) == item.tokens_per_block[-1] < item.patches
+        assert list(item.tokens_per_block) == sorted(item.tokens_per_block, reverse=True)
+
+
+@given(st.integers(0, 2), st.integers(0, 1000))
+def test_a_row_counts_as_far_as_it_is_like_who_stands_for_it(protected, seed):
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(2, 9, 4, generator=generator).round()
+    kept, destination = match(states, 3, protected)
+    weights = steps._weights(states, kept, destination, protected)
+    for group in range(2):
+        for i in range(9):
+            j = int(kept[group, destination[group, i]])
+            expected = plain_likeness(states[group], i, j, protected) if i != j else 1
+            assert float(weights[group, i]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_sizes_add_up():
+    """Over two removals of unequal groups."""
+    layout = Layout((4, 2), (4, 2), lambda: torch.zeros(6, 3, dtype=torch.int64))
+    rows, places = torch.randn(6, 3), torch.zeros(6, 3, dtype=torch.int64)
+    pairs = steps._Pairs(
+        kept=torch.tensor([0, 3, 4, 5]),
+        removed=torch.tensor([1, 2]),
+        destination=torch.tensor([0, 0, 1, 1, 2, 3]),
+        weight=torch.tensor([1, 0.5, 0.25, 1, 1, 1]),
+        counts=[2, 2],
+        gone=[2, 0],
+    )
+    first = steps._selection(rows, rows, places, layout, pairs, None)
+    assert first.sizes.tolist() == [1.5, 1.25, 1, 1]
+    pairs = steps._Pairs(
+        kept=torch.tensor([0, 2, 3]),
+        removed=torch.tensor([1]),
+        destination=torch.tensor([0, 0, 1, 2]),
+        weight=torch.tensor([1, 0.5, 1, 1]),
+        counts=[1, 2],
+        gone=[1, 0],
+    )
+    rows = rows[first.kept]
+    inner = steps._selection(rows, rows, places[:4], first.remaining(), pairs, first.sizes)
+    both = first.then(inner)
+    assert both.kept.tolist() == [0, 4, 5]
+    assert both.counts == [1, 2]
+    assert both.sizes.tolist() == [2.125, 1, 1]
+    assert torch.equal(both.bias, both.sizes.log())
+
+
+@pytest.mark.parametrize("case", ["two-sizes", "mixed-batch"])
+@families
+def test_items_do_not_see_each_other(name, case):
+    model, inputs = prompt(name, case)
+    items = FAMILIES[name].items(model, CASES[case])
+    with captured(model) as call, ipcv.compress(model, Adaptive(0.6)):
+        model(**inputs)
+        together = [flat(call["last"])[torch.cat(item.groups)] for item in items]
+        media = [medium for media in CASES[case] for medium in media]
+        for medium, expected in zip(media, together, strict=True):
+            (item,) = FAMILIES[name].items(model, [[medium]])
+            model(**FAMILIES[name].inputs(model, [[medium]]))
+            assert_close(flat(call["last"])[torch.cat(item.groups)], expected)
+
+
+@families
+def test_removal_and_ratio_0_leave_no_trace(name):
+    model, inputs = prompt(name, "two-sizes")
+    before = model(**inputs)[0]
+    with ipcv.compress(model, Adaptive(0)) as handle:
         assert identical(model(**inputs)[0], before)
+        assert all(item.kept == item.patches for item in handle.stats.calls[-1].items)
+    with ipcv.compress(model, Adaptive(0.5)):
+        compressed = model(**inputs)[0]
+    assert compressed.shape == before.shape
+    assert not identical(compressed, before)
+    assert identical(model(**inputs)[0], before)
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen3_vl", "clip_vision_model", "dinov3_vit"])
+def test_hidden_states_have_full_length(name):
+    model, inputs = prompt(name, "two-sizes")
+    encoder = adapter_for(model).encoder
+    with captured(model) as call:
+        model(**inputs)
+    args, kwargs = call["encoder_arguments"]
+    with ipcv.compress(model, Adaptive(0.5)):
+        plain = encoder(*args, **kwargs).last_hidden_state
+        output = encoder(*args, **kwargs | {"output_hidden_states": True, "return_dict": True})
+    assert len({state.shape for state in output.hidden_states}) == 1
+    assert_close(output.last_hidden_state, plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    model = deepcopy(build("dinov2"))
+    inputs = FAMILIES["dinov2"].inputs(model, [["small"]])
+    before = model(**inputs)[0]
+    with ipcv.compress(model, Adaptive(0.5)):
+        expected = model(**inputs)[0]
+        output = model.to(dtype)(**inputs)[0]
+    assert output.dtype == dtype
+    # Other patches may go than in fp32: no further away than compression itself.
+    assert (output.float() - expected).norm() < (before - expected).norm()
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2))
+def test_smoothest_leaves_who_stands_for_others(rows, columns, protected):
+    places = torch.cartesian_prod(*map(torch.arange, (1, rows, columns))).view(-1, 3)
+    places = torch.cat([places.new_zeros(protected, 3), places])[None]
+    length, r = places.shape[1], rows * columns // 2
+    states = torch.randn(1, length, 4)
+    kept, destination = smoothest(states, places, r, protected)
+    stay, into = kept[0].tolist(), plain_smoothest(states[0], places[0], r, protected)
+    assert stay == [i for i in range(length) if i not in into]
+    assert [stay[j] for j in destination[0]] == [into.get(i, i) for i in range(length)]
 
 
 def test_places_part_tokens_of_equal_keys():
@@ -134,15 +344,15 @@ def test_ties_are_spread_over_the_picture(patches):
         assert abs(above - kept.shape[1] / 2) < patches / 32
 
 
-@pytest.mark.parametrize(("patches", "depth"), [(1000, 12), (256, 8), (100, 1), (64, 27)])
-def test_schedule(patches, depth):
-    method = Adaptive(0.6, smooth_share=0.5)
-    counts = method.removed_per_block(patches, depth)
-    total = method.removed_before(patches) + sum(counts)
-    assert len(counts) == depth
-    assert abs(total - 0.6 * patches) <= 2
-    assert sum(count > 0 for count in counts) <= 4
-    assert not any(counts[depth // 2 + 1 :])
+@pytest.mark.parametrize("depth", [1, 4, 8, 12, 27])
+def test_schedule(depth):
+    removals = Adaptive(0.6, smooth_share=0.5).removals(depth)
+    assert sum(removal.fraction for removal in removals) == pytest.approx(0.6)
+    assert [removal.by_keys for removal in removals] == [False, True, True, True, True]
+    blocks = [removal.block for removal in removals]
+    assert blocks == sorted(blocks)
+    assert blocks[0] == 0
+    assert blocks[-1] <= depth // 2
 
 
 @pytest.mark.parametrize("settings", [{"reduction_ratio": 1}, {"smooth_share": 1.1}])
@@ -159,5 +369,5 @@ def test_settings_round_trip():
 @pytest.mark.parametrize("share", [0, 0.5, 1])
 def test_an_image_of_one_colour(share):
     model = build("dinov2")
-    with torch.no_grad(), ipcv.compress(model, Adaptive(0.5, smooth_share=share)):
+    with ipcv.compress(model, Adaptive(0.5, smooth_share=share)):
         assert model(pixel_values=torch.ones(1, 3, 32, 32))[0].isfinite().all()

@@ -127,7 +127,7 @@ def _choice(
         raise ValueError(f"there is no patch {column},{row}: the image has {shape[1]} x {shape[0]}")
     selection = method.select(choice, states.rows)
     found = (positions[choice.removed.cpu(), 1:] == torch.tensor([row, column])).all(1).nonzero()
-    indices = selection.reconstruct.neighbors.indices.cpu()[found.flatten()].flatten()
+    indices = selection.steps[0].reconstruct.neighbors.indices.cpu()[found.flatten()].flatten()
     neighbors = choice.kept.cpu()[indices]
     return kept, positions[neighbors[neighbors >= layout.protected], 1:]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -89,6 +91,34 @@ def select_top(
     is_kept = rank < upload(counts, device)[group]
     kept_first = torch.where(is_kept, by_group, by_group + num_rows).sort().values
     return kept_first[:num_kept], kept_first[num_kept:] - num_rows
+
+
+def equal_runs(rows: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+    """Rows `(N, ...)` of groups, as `(G, n, ...)` for every run of groups of equal length."""
+    runs, first = [], 0
+    for length, equal in groupby(lengths):
+        number = len(list(equal))
+        last = first + number * length
+        runs.append(rows[first:last].view(number, length, *rows.shape[1:]))
+        first = last
+    return runs
+
+
+def spread_order(length: int, device: torch.device) -> Tensor:
+    """`(length,)` int64: rows in an order of which every beginning spreads evenly over them."""
+    if torch.compiler.is_compiling():  # a cache would break the graph
+        return _spread(torch.arange(length, device=device))
+    return upload(_spread_order(length), device)
+
+
+@lru_cache(maxsize=64)
+def _spread_order(length: int) -> Tensor:
+    with torch.inference_mode(False):  # who trains may use it too
+        return _spread(torch.arange(length))
+
+
+def _spread(rank: Tensor) -> Tensor:
+    return (rank * SPREAD % 2**32).argsort(stable=True)
 
 
 def pad_groups(values: Tensor, lengths: Sequence[int], fill: float = 0.0) -> Tensor:

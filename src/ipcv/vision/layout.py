@@ -51,6 +51,14 @@ class Layout:
         groups = self.group_lengths if self.rectangular else everything
         return replace(self, item_lengths=everything, group_lengths=groups, frames=())
 
+    def by_frames(self) -> Layout:
+        """Every frame of a video as a group of its own."""
+        if not any(number > 1 for number in self.frames):
+            return self
+        lengths = zip(self.item_lengths, self.frames, strict=True)
+        groups = [length // number for length, number in lengths for _ in range(number)]
+        return replace(self, group_lengths=tuple(groups))
+
     def keep_counts(self, reduction_ratio: float) -> list[int]:
         """Rows to keep per group, protected rows included."""
         return [

@@ -77,8 +77,7 @@ def smoothest(states: Tensor, places: Tensor, r: int, protected: int = 0) -> tup
 
 def _lowest(values: Tensor, r: int) -> Tensor:
     """`(G, r)`: places of the lowest of `(G, n)`; equal ones are chosen evenly over the group."""
-    rank = torch.arange(values.shape[1], device=values.device)
-    evenly = (rank * ops.SPREAD % 2**32).argsort()
+    evenly = ops.spread_order(values.shape[1], values.device)
     return evenly[values[:, evenly].argsort(dim=1, stable=True)[:, :r]]
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ipcv.core.arguments import Arguments, on_device
 from ipcv.core.ops import full_precision
 from ipcv.vision.adapters.base import EncoderAdapter
-from ipcv.vision.engine import EncoderState, VisionEngine
 from ipcv.vision.layout import Layout
 from ipcv.vision.method import VisionMethod
+from ipcv.vision.pruning import PruningEngine, PruningState
 from ipcv.vision.records import OneStepCall, Record
 from ipcv.vision.selection import Choice, Selection
 
@@ -75,29 +72,7 @@ class OneStepMethod(VisionMethod):
             )
 
 
-@dataclass
-class _State(EncoderState):
-    """State of one forward of the encoder.
-
-    Attributes:
-        previous: rows `(N, C)` of the input of block `prune_layer - 1`, if there is one.
-        kept: rows `(K, C)` that the block now running takes, before its norm.
-        full: rows `(N, C)` of the same block's input, where they are known.
-        arguments: the running block's arguments for all rows.
-    """
-
-    previous: Tensor | None = None
-    selection: Selection | None = None
-    kept: Tensor | None = None
-    full: Tensor | None = None
-    arguments: Arguments = field(default_factory=dict)
-
-    def to(self, device: torch.device) -> None:
-        if self.selection is not None:
-            self.selection.to(device)
-
-
-class OneStepEngine(VisionEngine[_State]):
+class OneStepEngine(PruningEngine[PruningState]):
     """Runs a method that prunes once."""
 
     def __init__(self, adapter: EncoderAdapter, method: OneStepMethod, record: Record) -> None:
@@ -105,45 +80,29 @@ class OneStepEngine(VisionEngine[_State]):
         self.method = method
         first, depth = method.prune_layer, len(adapter.blocks)
         self.first_block = max(0, first - 1)
-        self._stabilized = range(first, min(depth, first + method.stabilization_layers))
+        self._behind = min(depth, first + method.stabilization_layers)
 
-    def agree(self, states: Tensor) -> None:
-        """Make states that rows are chosen by the same in all processes that share an encoder.
-
-        Called, in place, before the choice; here there is one process.
-        """
-
-    def begin(self, context: Any, full_outputs: set[int]) -> _State:
-        return _State(context, full_outputs)
+    def begin(self, context: Any, full_outputs: set[int]) -> PruningState:
+        return PruningState(context, full_outputs)
 
     def attends(self, index: int) -> bool:
         is_pruned = index >= self.method.prune_layer
-        return index in self._stabilized or (is_pruned and self.adapter.attends_kept)
+        return self._is_stabilized(index) or (is_pruned and self.adapter.attends_kept)
 
-    def enter(
-        self, call: _State, index: int, hidden_states: Tensor, arguments: Arguments
-    ) -> tuple[Tensor, Arguments] | None:
-        first = self.method.prune_layer
-        if index < first:
-            call.previous = self.adapter.rows(hidden_states)
-            return None
-        if index == first:
-            self._select(call, hidden_states)
-        if (selection := call.selection) is None:
-            return None
-        call.arguments = arguments
-        if index == first or index - 1 in call.full_outputs:
-            call.full = self.adapter.rows(hidden_states)
-            call.kept = call.full[selection.kept]
-        else:
-            call.full = None
-            call.kept = self.adapter.unpack(hidden_states, selection)
-        pruned = self.adapter.prune_arguments(arguments, selection)
-        return self.adapter.pack(call.kept, hidden_states, selection), pruned
+    def _is_stabilized(self, index: int) -> bool:
+        """Whether removed rows serve as keys and values in this block."""
+        return self.method.prune_layer <= index < self._behind
 
-    def _select(self, call: _State, hidden_states: Tensor) -> None:
+    def prune(self, call: PruningState, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
+        if index < self.method.prune_layer:
+            call.previous = rows
+        elif index == self.method.prune_layer:
+            self._select(call, rows, hidden_states)
+            return rows if call.selection is None else rows[call.selection.kept]
+        return rows
+
+    def _select(self, call: PruningState, rows: Tensor, hidden_states: Tensor) -> None:
         """Choose the rows to keep and prepare the rebuilding of the others."""
-        rows = self.adapter.rows(hidden_states)
         previous = rows if call.previous is None else call.previous.to(rows.device)
         call.previous = None
         for states in (previous, rows) if previous is not rows else (rows,):
@@ -152,37 +111,26 @@ class OneStepEngine(VisionEngine[_State]):
         layout = self.method.compete(items)
         with full_precision(rows.device):
             choice = self.method.choose(previous, rows, layout)
-            blocks = len(self.adapter.blocks), self.method.prune_layer, len(self._stabilized)
+            first = self.method.prune_layer
+            blocks = len(self.adapter.blocks), first, self._behind - first
             known = tuple(choice.counts) if layout.group_lengths == items.group_lengths else None
-            self.record(OneStepCall(items, known, choice.kept, *blocks))
+            self.record(OneStepCall(items, choice.kept, known, *blocks))
             if not choice.keeps_all:
                 call.selection = self.method.select(choice, rows)
 
-    def attend(self, call: _State, index: int, hidden_states: Tensor) -> Any:
-        """Kept rows attend all rows (paper, section 3.3), or each other."""
-        if (selection := call.selection) is None:
+    def keys(
+        self, call: PruningState, selection: Selection, index: int, queries: Tensor
+    ) -> Tensor | None:
+        """All normed rows, in the encoder's shape (paper, section 3.3); `queries` are kept ones."""
+        if not self._is_stabilized(index):
             return None
-        keys = None
-        if index in self._stabilized:
-            keys = self._keys(call, selection, index, hidden_states)
-        arguments = on_device(call.arguments, hidden_states.device)
-        attention = self.adapter.attention(self.adapter.blocks[index])
-        return self.adapter.attend(attention, hidden_states, keys, arguments, selection)
-
-    def _keys(self, call: _State, selection: Selection, index: int, queries: Tensor) -> Tensor:
-        """All normed rows, in the encoder's shape; `queries` are the kept ones."""
         assert call.kept is not None
+        (step,) = selection.steps
         if call.full is None:
-            removed = selection.reconstruct(call.kept.to(queries.device))
+            removed = step.reconstruct(call.kept.to(queries.device))
         else:
-            removed = call.full.to(queries.device)[selection.removed]
+            removed = call.full.to(queries.device)[step.removed]
         normed = self.adapter.norm(self.adapter.blocks[index])(removed)
         return self.adapter.like(
-            selection.merge(self.adapter.unpack(queries, selection), normed), queries
+            step.merge(self.adapter.unpack(queries, selection), normed), queries
         )
-
-    def restore(self, call: _State, index: int, states: Tensor) -> Tensor | None:
-        if (selection := call.selection) is None:
-            return None
-        kept = self.adapter.unpack(states, selection)
-        return self.adapter.like(selection.restore(kept), states)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ipcv.core import ops
 from ipcv.core.config import require_fraction, require_name
 from ipcv.vision.every_block import EveryBlockMethod
-from ipcv.vision.pruning import PruningRun
-from ipcv.vision.reconstruction import RECONSTRUCTORS
-from ipcv.vision.tokens import TokenRun, decreasing
+from ipcv.vision.matching import likeness, match, smoothest
+from ipcv.vision.neighbors import Neighbors, Reconstruction
+from ipcv.vision.reconstruction import RECONSTRUCTORS, Partition
+from ipcv.vision.tokens import Attend, TokenRun, Tokens, decreasing
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,103 @@ class Progressive(EveryBlockMethod):
         rule, k = RECONSTRUCTORS[self.reconstruction], self.num_neighbors
         places = positions()[rows]
         return PruningRun(lengths, protected, rows, sizes, places, lambda split: rule(split, k))
+
+
+@dataclass
+class _Step:
+    """What one step removed: `(K,)`, `(R,)` places among its `(G * n)` tokens, ascending."""
+
+    kept: Tensor
+    removed: Tensor
+    rebuild: Reconstruction
+
+    def to(self, device: torch.device) -> None:
+        """Follow a model whose blocks are split over devices."""
+        if self.kept.device != device:
+            self.kept, self.removed = self.kept.to(device), self.removed.to(device)
+            self.rebuild.to(device)
+
+
+@dataclass
+class PruningRun(TokenRun):
+    """Tokens that are patches as they are, fewer by steps that are undone at the end.
+
+    Attributes:
+        places: `(G, n, 3)` of each token: frame or tile, row and column.
+        followed: says which kept tokens rebuild removed ones.
+        steps: what was removed so far.
+    """
+
+    places: Tensor
+    followed: Callable[[Partition], Neighbors]
+    steps: list[_Step] = field(default_factory=list)
+
+    def begin(self, states: Tensor) -> Tensor:
+        """Only patches with contrast, and the first one of each cell."""
+        if r := self.lengths[0] - self.lengths[1]:
+            kept = self._remove(states, states, *smoothest(states, self.places, r, self.protected))
+            states = _chosen(states, kept)
+        return states
+
+    def shrink(self, tokens: Tokens, r: int, attend: Attend) -> tuple[Tensor, Tensor]:
+        """Only those that go on ask; all serve as keys and values."""
+        states, query, sizes = tokens.states, tokens.query, self.sizes
+        if r:
+            keys = tokens.plain_key.mean(2)
+            kept = self._remove(states, keys, *self._twins(keys, r))
+            states, query = (_chosen(x, kept) for x in (states, query))
+        return states, attend(query, tokens.key, tokens.value, sizes)
+
+    def _twins(self, keys: Tensor, r: int) -> tuple[Tensor, Tensor]:
+        """Who goes on without the `r` that have the most similar counterpart, as `match`."""
+        return match(keys, r, self.protected)
+
+    def _remove(self, states: Tensor, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
+        """Go on with `kept (G, K)`, each in place of those whose `destination (G, n)` it is.
+
+        Keys tell who is whose neighbour.
+
+        Returns:
+            `(G * K,)` places of the kept ones among all `G * n` tokens.
+        """
+        counted = self.sizes * self._weights(keys, kept, destination)
+        sizes = torch.zeros_like(self.sizes[:, : kept.shape[1]])
+        self.sizes = sizes.scatter_add_(1, destination, counted)
+        (groups, length), width = self.rows.shape, kept.shape[1]
+        is_kept = torch.zeros_like(self.rows).scatter_(1, kept, 1)
+        gone = is_kept.argsort(dim=1, stable=True)[:, : length - width]
+        offsets = torch.arange(0, groups * length, length, device=kept.device)[:, None]
+        stay, go = ((part + offsets).flatten() for part in (kept, gone))
+        keys, states = keys.flatten(0, 1), states.flatten(0, 1)
+        places, lengths = self.places.flatten(0, 1), ([length - width] * groups, [width] * groups)
+        partition = Partition(keys[go], keys[stay], *lengths, lambda: (places[go], places[stay]))
+        rebuild = Reconstruction(states[go], states[stay], self.followed(partition))
+        self.steps.append(_Step(stay, go, rebuild))
+        self.rows, self.places = (_chosen(x, stay) for x in (self.rows, self.places))
+        return stay
+
+    def _weights(self, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
+        """`(G, n)`: how far each token counts at its destination, as far as it is like that."""
+        centered = keys.float() - keys[:, self.protected :].float().mean(1, keepdim=True)
+        target = kept.gather(1, destination)[..., None].expand_as(keys)
+        return likeness(centered, centered.gather(1, target))
+
+    def to(self, device: torch.device) -> None:
+        """With what was removed."""
+        super().to(device)
+        self.places = self.places.to(device)
+        for step in self.steps:
+            step.to(device)
+
+    def restore(self, tokens: Tensor) -> Tensor:
+        """Undo the removals, the last one first."""
+        rows = tokens.flatten(0, 1)
+        for step in reversed(self.steps):
+            rows = ops.merge_rows(rows, step.rebuild(rows), step.kept, step.removed)
+        return rows.view(len(tokens), -1, rows.shape[1])
+
+
+def _chosen(values: Tensor, places: Tensor) -> Tensor:
+    """`(G, k, ...)` of `(G, n, ...)`, by `(G * k,)` places among all `G * n`."""
+    chosen: Tensor = values.flatten(0, 1)[places].unflatten(0, (len(values), -1))
+    return chosen

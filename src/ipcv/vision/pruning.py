@@ -1,115 +1,94 @@
-"""Patches on their way through blocks, removed in steps, and rebuilt in reverse order."""
+"""The engine of methods that run blocks on fewer rows than came in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ipcv.core import ops
-from ipcv.vision.matching import likeness, match, smoothest
-from ipcv.vision.neighbors import Neighbors, Reconstruction
-from ipcv.vision.reconstruction import Partition
-from ipcv.vision.tokens import Attend, TokenRun, Tokens
+from ipcv.core.arguments import Arguments, on_device
+from ipcv.vision.engine import EncoderState, VisionEngine
+from ipcv.vision.selection import Selection
 
 
 @dataclass
-class _Step:
-    """What one step removed: `(K,)`, `(R,)` places among its `(G * n)` tokens, ascending."""
-
-    kept: Tensor
-    removed: Tensor
-    rebuild: Reconstruction
-
-    def to(self, device: torch.device) -> None:
-        """Follow a model whose blocks are split over devices."""
-        if self.kept.device != device:
-            self.kept, self.removed = self.kept.to(device), self.removed.to(device)
-            self.rebuild.to(device)
-
-
-@dataclass
-class PruningRun(TokenRun):
-    """Tokens that are patches as they are, fewer by steps that are undone at the end.
+class PruningState(EncoderState):
+    """State of one forward of the encoder.
 
     Attributes:
-        places: `(G, n, 3)` of each token: frame or tile, row and column.
-        followed: says which kept tokens rebuild removed ones.
-        steps: what was removed so far.
+        previous: rows `(N, C)` of the input of the block before, if a method asks for them.
+        selection: what is kept; `None` while that is everything.
+        kept: rows `(K, C)` that the block now running takes, before its norm.
+        full: rows `(N, C)` of the same block's input, where they are known.
+        arguments: the running block's arguments for all rows.
     """
 
-    places: Tensor
-    followed: Callable[[Partition], Neighbors]
-    steps: list[_Step] = field(default_factory=list)
-
-    def begin(self, states: Tensor) -> Tensor:
-        """Only patches with contrast, and the first one of each cell."""
-        if r := self.lengths[0] - self.lengths[1]:
-            kept = self._remove(states, states, *smoothest(states, self.places, r, self.protected))
-            states = _chosen(states, kept)
-        return states
-
-    def shrink(self, tokens: Tokens, r: int, attend: Attend) -> tuple[Tensor, Tensor]:
-        """Only those that go on ask; all serve as keys and values."""
-        states, query, sizes = tokens.states, tokens.query, self.sizes
-        if r:
-            keys = tokens.plain_key.mean(2)
-            kept = self._remove(states, keys, *self._twins(keys, r))
-            states, query = (_chosen(x, kept) for x in (states, query))
-        return states, attend(query, tokens.key, tokens.value, sizes)
-
-    def _twins(self, keys: Tensor, r: int) -> tuple[Tensor, Tensor]:
-        """Who goes on without the `r` that have the most similar counterpart, as `match`."""
-        return match(keys, r, self.protected)
-
-    def _remove(self, states: Tensor, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
-        """Go on with `kept (G, K)`, each in place of those whose `destination (G, n)` it is.
-
-        Keys tell who is whose neighbour.
-
-        Returns:
-            `(G * K,)` places of the kept ones among all `G * n` tokens.
-        """
-        counted = self.sizes * self._weights(keys, kept, destination)
-        sizes = torch.zeros_like(self.sizes[:, : kept.shape[1]])
-        self.sizes = sizes.scatter_add_(1, destination, counted)
-        (groups, length), width = self.rows.shape, kept.shape[1]
-        is_kept = torch.zeros_like(self.rows).scatter_(1, kept, 1)
-        gone = is_kept.argsort(dim=1, stable=True)[:, : length - width]
-        offsets = torch.arange(0, groups * length, length, device=kept.device)[:, None]
-        stay, go = ((part + offsets).flatten() for part in (kept, gone))
-        keys, states = keys.flatten(0, 1), states.flatten(0, 1)
-        places, lengths = self.places.flatten(0, 1), ([length - width] * groups, [width] * groups)
-        partition = Partition(keys[go], keys[stay], *lengths, lambda: (places[go], places[stay]))
-        rebuild = Reconstruction(states[go], states[stay], self.followed(partition))
-        self.steps.append(_Step(stay, go, rebuild))
-        self.rows, self.places = (_chosen(x, stay) for x in (self.rows, self.places))
-        return stay
-
-    def _weights(self, keys: Tensor, kept: Tensor, destination: Tensor) -> Tensor:
-        """`(G, n)`: how far each token counts at its destination, as far as it is like that."""
-        centered = keys.float() - keys[:, self.protected :].float().mean(1, keepdim=True)
-        target = kept.gather(1, destination)[..., None].expand_as(keys)
-        return likeness(centered, centered.gather(1, target))
+    previous: Tensor | None = None
+    selection: Selection | None = None
+    kept: Tensor | None = None
+    full: Tensor | None = None
+    arguments: Arguments = field(default_factory=dict)
 
     def to(self, device: torch.device) -> None:
-        """With what was removed."""
-        super().to(device)
-        self.places = self.places.to(device)
-        for step in self.steps:
-            step.to(device)
-
-    def restore(self, tokens: Tensor) -> Tensor:
-        """Undo the removals, the last one first."""
-        rows = tokens.flatten(0, 1)
-        for step in reversed(self.steps):
-            rows = ops.merge_rows(rows, step.rebuild(rows), step.kept, step.removed)
-        return rows.view(len(tokens), -1, rows.shape[1])
+        if self.selection is not None:
+            self.selection.to(device)
 
 
-def _chosen(values: Tensor, places: Tensor) -> Tensor:
-    """`(G, k, ...)` of `(G, n, ...)`, by `(G * k,)` places among all `G * n`."""
-    chosen: Tensor = values.flatten(0, 1)[places].unflatten(0, (len(values), -1))
-    return chosen
+State = TypeVar("State", bound=PruningState)
+
+
+class PruningEngine(VisionEngine[State]):
+    """Carries the rows that are kept from block to block, and rebuilds the others."""
+
+    @abstractmethod
+    def prune(self, call: State, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
+        """Those of the rows `(K, C)` that go on into a block, which `call.selection` says then.
+
+        `hidden_states` are what the block was given.
+        """
+
+    def agree(self, states: Tensor) -> None:
+        """Make states that rows are chosen by the same in all processes that share an encoder.
+
+        Called, in place, before a choice; here there is one process.
+        """
+
+    def enter(
+        self, call: State, index: int, hidden_states: Tensor, arguments: Arguments
+    ) -> tuple[Tensor, Arguments] | None:
+        selection, call.full = call.selection, None
+        if selection is None:
+            rows = call.full = self.adapter.rows(hidden_states)
+        elif index - 1 in call.full_outputs:
+            call.full = self.adapter.rows(hidden_states)
+            rows = call.full[selection.kept]
+        else:
+            rows = self.adapter.unpack(hidden_states, selection)
+        call.kept = self.prune(call, index, rows, hidden_states)
+        if (selection := call.selection) is None:
+            return None
+        call.arguments = arguments
+        pruned = self.adapter.prune_arguments(arguments, selection)
+        return self.adapter.pack(call.kept, hidden_states, selection), pruned
+
+    def attend(self, call: State, index: int, hidden_states: Tensor) -> Any:
+        """Kept rows attend the rows that `keys` gives, or each other."""
+        if (selection := call.selection) is None:
+            return None
+        keys = self.keys(call, selection, index, hidden_states)
+        arguments = on_device(call.arguments, hidden_states.device)
+        attention = self.adapter.attention(self.adapter.blocks[index])
+        return self.adapter.attend(attention, hidden_states, keys, arguments, selection)
+
+    def keys(self, call: State, selection: Selection, index: int, queries: Tensor) -> Tensor | None:
+        """All normed rows, in the encoder's shape, where the kept ones, `queries`, attend them."""
+        return None
+
+    def restore(self, call: State, index: int, states: Tensor) -> Tensor | None:
+        if (selection := call.selection) is None:
+            return None
+        kept = self.adapter.unpack(states, selection)
+        return self.adapter.like(selection.restore(kept), states)

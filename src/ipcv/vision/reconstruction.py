@@ -61,12 +61,11 @@ class Partition:
 
     def _spread(self, kept: Tensor) -> Tensor:
         """`(items,)`: the root mean square distance of an item's kept rows from their mean."""
-        count = ops.upload(self.kept_lengths, kept.device).clamp(min=1)[:, None]
-        item = _items(self.kept_lengths, kept)
-        zero = kept.new_zeros(len(count), kept.shape[1])
-        mean = zero.index_add(0, item, kept) / count
-        variance = zero.index_add(0, item, (kept - mean[item]).square()) / count
-        return variance.sum(1).sqrt()
+        variances = [
+            (rows - rows.mean(1, keepdim=True)).square().sum((1, 2)) / max(1, rows.shape[1])
+            for rows in ops.equal_runs(kept, self.kept_lengths)
+        ]
+        return torch.cat(variances).sqrt()
 
 
 Reconstructor = Callable[[Partition, int], Neighbors]
@@ -125,10 +124,10 @@ def _weights(products: Tensor, present: Tensor) -> Tensor:
 
 
 def _beside(rows: Tensor, places: Tensor, factor: Tensor, lengths: Sequence[int]) -> Tensor:
-    return torch.cat([rows.float(), places * factor[_items(lengths, rows)][:, None]], dim=1)
-
-
-def _items(lengths: Sequence[int], rows: Tensor) -> Tensor:
-    """`(N,)`: the number of each row's item."""
-    items = torch.arange(len(lengths), device=rows.device)
-    return items.repeat_interleave(ops.upload(lengths, rows.device), output_size=len(rows))
+    """Rows `(N, C)` with places `(N, 3)`, times a `factor (items,)`, as more features."""
+    runs, first = [], 0
+    for place in ops.equal_runs(places, lengths):
+        own = factor[first : first + len(place), None, None]
+        runs.append((place * own).flatten(0, 1))
+        first += len(place)
+    return torch.cat([rows.float(), torch.cat(runs)], dim=1)

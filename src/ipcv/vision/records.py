@@ -53,19 +53,48 @@ Record = Callable[[EncoderCall], None]
 
 
 @dataclass(frozen=True)
-class OneStepCall(EncoderCall):
-    """A call in which rows were pruned once.
+class PrunedCall(EncoderCall):
+    """A call in which rows were pruned for good.
 
     Attributes:
         layout: its items and groups.
-        known_counts: rows kept per group, where the settings tell; `None` where all items competed.
-        kept_rows: `(K,)` the kept rows, ascending, on the encoder's device.
-        depth, prune_layer, stabilized: blocks in all, before pruning, and with stabilization.
+        kept_rows: `(K,)` the rows that went through all blocks, ascending, on the encoder's device.
     """
 
     layout: Layout
-    known_counts: tuple[int, ...] | None
     kept_rows: Tensor
+
+    @cached_property
+    def _is_kept(self) -> Tensor:
+        """`(N,)` bool on the CPU."""
+        is_kept = torch.zeros(sum(self.layout.item_lengths), dtype=torch.bool)
+        return is_kept.index_fill_(0, self.kept_rows.cpu(), True)
+
+    def _patches(self, counts: Sequence[int]) -> list[int]:
+        """Per item, of rows per group, those that are not protected."""
+        return self.layout.per_item([count - self.layout.protected for count in counts])
+
+    @cached_property
+    def kept_indices(self) -> list[Tensor]:
+        """As for every call."""
+        layout, kept = self.layout, self._is_kept
+        if layout.order is not None:
+            kept = torch.empty_like(kept).index_copy_(0, layout.order().cpu(), kept)
+        patches = [group[layout.protected :] for group in kept.split(list(layout.group_lengths))]
+        lengths = layout.per_item([len(group) for group in patches])
+        return [item.nonzero().flatten() for item in torch.cat(patches).split(lengths)]
+
+
+@dataclass(frozen=True)
+class OneStepCall(PrunedCall):
+    """A call in which rows were pruned once.
+
+    Attributes:
+        known_counts: rows kept per group, where the settings tell; `None` where all items competed.
+        depth, prune_layer, stabilized: blocks in all, before pruning, and with stabilization.
+    """
+
+    known_counts: tuple[int, ...] | None
     depth: int
     prune_layer: int
     stabilized: int
@@ -79,21 +108,10 @@ class OneStepCall(EncoderCall):
         return tuple(int(group.sum()) for group in groups)
 
     @cached_property
-    def _is_kept(self) -> Tensor:
-        """`(N,)` bool on the CPU."""
-        is_kept = torch.zeros(sum(self.layout.item_lengths), dtype=torch.bool)
-        return is_kept.index_fill_(0, self.kept_rows.cpu(), True)
-
-    @cached_property
     def items(self) -> tuple[ItemStats, ...]:
         """One per image or video. Waits for the device where `counts` does."""
-        layout = self.layout
-        fixed = layout.per_item([layout.protected] * len(self.counts))
-        filled, kept = layout.per_item(layout.filled_lengths), layout.per_item(self.counts)
-        return tuple(
-            self._item(patches - f, count - f)
-            for patches, count, f in zip(filled, kept, fixed, strict=True)
-        )
+        filled, kept = self._patches(self.layout.filled_lengths), self._patches(self.counts)
+        return tuple(map(self._item, filled, kept))
 
     def _item(self, patches: int, kept: int) -> ItemStats:
         full_keys = self.prune_layer + self.stabilized
@@ -104,15 +122,23 @@ class OneStepCall(EncoderCall):
             (patches,) * full_keys + (kept,) * (self.depth - full_keys),
         )
 
+
+@dataclass(frozen=True)
+class StepsCall(PrunedCall):
+    """A call in which rows were pruned in steps.
+
+    Attributes:
+        counts: rows per group in each block.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+
     @cached_property
-    def kept_indices(self) -> list[Tensor]:
-        """As for every call."""
-        layout, kept = self.layout, self._is_kept
-        if layout.order is not None:
-            kept = torch.empty_like(kept).index_copy_(0, layout.order().cpu(), kept)
-        patches = [group[layout.protected :] for group in kept.split(list(layout.group_lengths))]
-        lengths = layout.per_item([len(group) for group in patches])
-        return [item.nonzero().flatten() for item in torch.cat(patches).split(lengths)]
+    def items(self) -> tuple[ItemStats, ...]:
+        """One per image or video."""
+        patches = self._patches(self.layout.filled_lengths)
+        blocks = zip(*map(self._patches, self.counts), strict=True)
+        return tuple(ItemStats(n, b[-1], b, b) for n, b in zip(patches, blocks, strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""FLOPs as torch counts them, with what its counter leaves out on a CPU."""
+"""FLOPs as torch counts them, with what its counter leaves out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 aten = torch.ops.aten
 
 
-def _cpu_attention(
+def _attention(
     query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: Any, **__: Any
 ) -> int:
     """Of every query head; those that share keys (grouped queries) do not share the work."""
@@ -25,12 +25,15 @@ def _embedding_bag(weight: tuple[int, ...], indices: tuple[int, ...], *_: Any, *
     return math.prod(indices) * weight[1]
 
 
-UNCOUNTED = {
-    aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
+FORMULAS = {
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    aten._scaled_dot_product_flash_attention: _attention,
+    aten._scaled_dot_product_efficient_attention: _attention,
+    aten._scaled_dot_product_cudnn_attention: _attention,
     aten._embedding_bag: _embedding_bag,
     aten._embedding_bag_forward_only: _embedding_bag,
 }
-"""Formulas for operators that torch's counter takes for free."""
+"""Formulas for operators that torch's counter takes for free, or refuses with grouped queries."""
 
 
 def flop_counter() -> FlopCounterMode:
@@ -38,7 +41,7 @@ def flop_counter() -> FlopCounterMode:
 
     Like torch's counter it leaves out norms, activations, softmax and sorting.
     """
-    return FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
+    return FlopCounterMode(display=False, custom_mapping=FORMULAS)
 
 
 def count_flops(function: Callable[[], object]) -> int:

@@ -102,6 +102,10 @@ class EncoderAdapter(ABC):
         """The block's other arguments for the kept rows alone."""
 
     @abstractmethod
+    def keys(self, attention: Any, normed: Tensor) -> Tensor:
+        """Keys `(T, heads, D)` of normed rows `(T, C)`, before rotary position embedding."""
+
+    @abstractmethod
     def attend(
         self,
         attention: Any,
@@ -112,8 +116,9 @@ class EncoderAdapter(ABC):
     ) -> Any:
         """What `attention` returns for normed kept rows that attend all normed rows.
 
-        Both are in the encoder's own shape; `arguments` are the block's, for all rows. With
-        `attends_kept`, no keys mean that kept rows attend each other.
+        Both are in the encoder's own shape; `arguments` are the block's, for all rows. No keys mean
+        that kept rows attend each other, and count by their sizes where the selection has any; it
+        happens with `attends_kept` or sizes alone.
         """
 
     @abstractmethod
@@ -193,24 +198,33 @@ def is_plain_linear(module: nn.Module) -> bool:
     )
 
 
-def attention_function(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    """The attention implementation (eager, sdpa, flash, …) that the module is configured to use."""
+def attention_function(
+    attention: Any, is_biased: bool
+) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The attention implementation (eager, sdpa, flash, …) that the module is configured to use.
+
+    Sdpa instead of a flash one, which takes no bias on the products.
+    """
     from sys import modules
 
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     eager = modules[type(attention).__module__].eager_attention_forward
     name = attention.config._attn_implementation
+    if is_biased and "flash" in name:
+        name = "sdpa"
     function: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
         name, eager
     )
     return function
 
 
-def configured_attention(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def configured_attention(
+    attention: Any, is_biased: bool = False
+) -> Callable[..., tuple[Tensor, Tensor | None]]:
     """The same as the module itself would call it: `(query, key, value, mask, …)`."""
     return partial(
-        attention_function(attention),
+        attention_function(attention, is_biased),
         attention,
         scaling=scaling(attention),
         dropout=attention_dropout(attention),

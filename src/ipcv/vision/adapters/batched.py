@@ -118,24 +118,27 @@ class BatchedEncoder(TokenAdapter):
         arguments: Arguments,
         selection: Selection,
     ) -> tuple[Tensor, Tensor | None]:
-        assert keys is not None
         mask: Tensor | None = arguments.get("attention_mask")
         # (B, rows, heads * D) -> (B, rows, heads, D)
         query, key, value = (
             x.unflatten(-1, (-1, attention.head_dim))
-            for x in self.project(attention, queries, keys)
+            for x in self.project(attention, queries, queries if keys is None else keys)
         )
-        query, key = self.embed_positions(attention, query, key, arguments, selection)
+        query = self.embed_positions(attention, query, arguments, selection)
+        key = self.embed_positions(attention, key, arguments, selection if keys is None else None)
         weights = None
-        if mask is not None and mask.dim() == 2:
+        if keys is not None and mask is not None and mask.dim() == 2:
             output = self._attend_unpadded(attention, query, key, value, selection)
         else:
-            if mask is not None:
+            if keys is None:
+                mask = _bias_mask(selection, query.dtype)
+            elif mask is not None:
                 mask = selection.once(
                     "queries", mask, compute=partial(_kept_queries, mask, selection)
                 )
+            attend = configured_attention(attention, is_biased=keys is None)
             states = (x.transpose(1, 2) for x in (query, key, value))
-            output, weights = configured_attention(attention)(*states, mask)
+            output, weights = attend(*states, mask)
         return self.project_attended(attention, output.flatten(2)), weights
 
     def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
@@ -164,18 +167,26 @@ class BatchedEncoder(TokenAdapter):
         self, attention: Any, queries: Tensor, keys: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, `(B, rows, heads * D)`."""
-        return attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(keys)
+        key = self.project_key(attention, keys)
+        return attention.q_proj(queries), key, attention.v_proj(keys)
+
+    def project_key(self, attention: Any, keys: Tensor) -> Tensor:
+        """The key alone, `(..., heads * D)`."""
+        key: Tensor = attention.k_proj(keys)
+        return key
+
+    def keys(self, attention: Any, normed: Tensor) -> Tensor:
+        key: Tensor = self.project_key(attention, normed).unflatten(-1, (-1, attention.head_dim))
+        return key
 
     def embed_positions(
-        self,
-        attention: Any,
-        query: Tensor,
-        key: Tensor,
-        arguments: Arguments,
-        selection: Selection,
-    ) -> tuple[Tensor, Tensor]:
-        """Query and key, `(B, rows, heads, D)`, after rotary position embedding where there is."""
-        return query, key
+        self, attention: Any, states: Tensor, arguments: Arguments, selection: Selection | None
+    ) -> Tensor:
+        """Queries or keys `(B, rows, heads, D)` after rotary position embedding where there is.
+
+        They are of the rows that a selection keeps, or of all rows.
+        """
+        return states
 
     def _attend_unpadded(
         self, attention: Any, query: Tensor, key: Tensor, value: Tensor, selection: Selection
@@ -241,7 +252,11 @@ class InternVLEncoder(BatchedEncoder):
         self, attention: Any, queries: Tensor, keys: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = super().project(attention, queries, keys)
-        return attention.q_norm(query), attention.k_norm(key), value
+        return attention.q_norm(query), key, value
+
+    def project_key(self, attention: Any, keys: Tensor) -> Tensor:
+        key: Tensor = attention.k_norm(super().project_key(attention, keys))
+        return key
 
     def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
         projected: Tensor = attention.projection_dropout(
@@ -304,6 +319,18 @@ def kept_positions(selection: Selection) -> Tensor:
     positions = padding.int().argmax(1, keepdim=True).repeat(1, max(selection.counts))
     positions.view(-1)[places] = kept
     return positions
+
+
+def _bias_mask(selection: Selection, dtype: torch.dtype) -> Tensor:
+    """`(B, 1, 1, width)`, what is added for each of the rows carried, as a key."""
+    bias, places, counts = selection.bias, _places(selection), selection.counts
+    assert bias is not None
+    shape = len(counts), 1, 1, max(counts)
+    if places is None:
+        return bias.to(dtype).view(shape)
+    mask = torch.full(shape, torch.finfo(dtype).min, dtype=dtype, device=bias.device)
+    mask.view(-1)[places] = bias.to(dtype)
+    return mask
 
 
 def _kept_queries(mask: Tensor, selection: Selection) -> Tensor:

@@ -24,18 +24,12 @@ class Dinov3Encoder(Dinov2Encoder):
         }
 
     def embed_positions(
-        self,
-        attention: Any,
-        query: Tensor,
-        key: Tensor,
-        arguments: Arguments,
-        selection: Selection,
-    ) -> tuple[Tensor, Tensor]:
+        self, attention: Any, states: Tensor, arguments: Arguments, selection: Selection | None
+    ) -> Tensor:
         embeddings = arguments["position_embeddings"]
-        return (
-            _rotate(attention, query, *self._kept_embeddings(arguments, selection)),
-            _rotate(attention, key, *embeddings),
-        )
+        if selection is not None:
+            embeddings = self._kept_embeddings(arguments, selection)
+        return _rotate(attention, states, *embeddings)
 
     def _kept_embeddings(self, arguments: Arguments, selection: Selection) -> tuple[Tensor, Tensor]:
         cos, sin = embeddings = arguments["position_embeddings"]

@@ -72,9 +72,20 @@ class PackedEncoder(TokenAdapter):
             segments, embeddings = kept_segments, kept_embeddings
         query, key, value = self._project(attention, queries, keys, selection)
         query, key = ops.rotate(query, *kept_embeddings), ops.rotate(key, *embeddings)
-        output = attend_segments(attention, query, key, value, kept_segments, segments, max_seqlen)
+        output = attend_segments(
+            attention, query, key, value, kept_segments, segments, max_seqlen, selection.bias
+        )
         projected: Tensor = attention.proj(output.flatten(1))
         return projected
+
+    def keys(self, attention: Any, normed: Tensor) -> Tensor:
+        num_heads, qkv = attention.num_heads, attention.qkv
+        if not is_plain_linear(qkv):
+            every: Tensor = qkv(normed).view(len(normed), 3, num_heads, -1)
+            return every[:, 1]
+        _, weight, _ = qkv.weight.chunk(3)
+        bias = None if qkv.bias is None else qkv.bias.chunk(3)[1]
+        return F.linear(normed, weight, bias).view(len(normed), num_heads, -1)
 
     def segment_lengths(self, hidden_states: Tensor, arguments: Arguments) -> list[int]:
         lengths: list[int] = arguments["cu_seqlens"].diff().tolist()

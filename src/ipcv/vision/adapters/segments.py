@@ -67,14 +67,17 @@ class Segments(Memo):
         rows = padded.flatten(0, 1)
         return rows if self.are_equal else rows[self.places]
 
-    def mask(self, dtype: torch.dtype) -> Tensor | None:
-        """`(S, 1, 1, width)` to add to the products with padded keys; `None` without padding."""
-        if self.are_equal:
-            return None
+    def mask(self, dtype: torch.dtype, bias: Tensor | None = None) -> Tensor | None:
+        """`(S, 1, 1, width)` to add to the products with padded keys; `None` where there are none.
+
+        `bias (rows,)` is added, too.
+        """
         shape = len(self.lengths), 1, 1, self.width
+        if self.are_equal:
+            return None if bias is None else bias.to(dtype).view(shape)
         hidden = torch.finfo(dtype).min
         mask = torch.full(shape, hidden, dtype=dtype, device=self.places.device)
-        mask.view(-1)[self.places] = 0
+        mask.view(-1)[self.places] = 0 if bias is None else bias.to(dtype)
         return mask
 
 
@@ -93,13 +96,15 @@ def attend_segments(
     queries: Segments,
     keys: Segments,
     max_seqlen: int | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Attention of packed `(rows, heads, D)` within segments: `(query rows, heads, D)`.
 
-    Flash attention takes segments as they are, and rows of `max_seqlen` at most.
+    Flash attention takes segments as they are, and rows of `max_seqlen` at most; but no `bias`
+    `(key rows,)`, which is added to the products with each key.
     """
-    attend: AttendFunction = configured_attention(attention)
-    if "flash" in attention.config._attn_implementation:
+    attend: AttendFunction = configured_attention(attention, is_biased=bias is not None)
+    if bias is None and "flash" in attention.config._attn_implementation:
         if max_seqlen is None:
             max_seqlen = int(keys.cu_seqlens.diff().max())
         attend = partial(
@@ -110,7 +115,7 @@ def attend_segments(
             max_length_k=max_seqlen,
         )
         return _batch(attend, query[None], key[None], value[None]).flatten(0, 1)
-    return attend_in_batches(attend, query, key, value, queries, keys)
+    return attend_in_batches(attend, query, key, value, queries, keys, bias)
 
 
 def attend_in_batches(
@@ -120,6 +125,7 @@ def attend_in_batches(
     value: Tensor,
     queries: Segments,
     keys: Segments,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """The same by an attention of batches `(B, heads, rows, D)`.
 
@@ -128,8 +134,8 @@ def attend_in_batches(
     """
     are_equal = queries.are_equal and keys.are_equal
     if are_equal or (query.device.type != "cpu" and _padding(queries, keys) <= MOST_PADDING):
-        return attend_padded(attend, query, key, value, queries, keys)
-    return attend_in_turns(attend, query, key, value, queries, keys)
+        return attend_padded(attend, query, key, value, queries, keys, bias)
+    return attend_in_turns(attend, query, key, value, queries, keys, bias)
 
 
 def attend_padded(
@@ -139,10 +145,11 @@ def attend_padded(
     value: Tensor,
     queries: Segments,
     keys: Segments,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """All segments at once."""
     states = queries.pad(query), keys.pad(key), keys.pad(value)
-    return queries.unpad(_batch(attend, *states, mask=keys.mask(query.dtype)))
+    return queries.unpad(_batch(attend, *states, mask=keys.mask(query.dtype, bias)))
 
 
 def attend_in_turns(
@@ -152,15 +159,20 @@ def attend_in_turns(
     value: Tensor,
     queries: Segments,
     keys: Segments,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Segment by segment."""
+    masks: Sequence[Tensor | None] = [None] * len(keys.lengths)
+    if bias is not None:
+        masks = bias.to(query.dtype)[None, None, None].split(list(keys.lengths), dim=3)
     segments = zip(
         query[None].split(list(queries.lengths), dim=1),
         key[None].split(list(keys.lengths), dim=1),
         value[None].split(list(keys.lengths), dim=1),
+        masks,
         strict=True,
     )
-    return torch.cat([_batch(attend, q, k, v)[0] for q, k, v in segments if q.shape[1]])
+    return torch.cat([_batch(attend, *parts)[0] for parts in segments if parts[0].shape[1]])
 
 
 def _batch(
