@@ -25,9 +25,9 @@ from ipcv.bench.quality.table import (
     TIMES,
     equal_time_tables,
     fidelity_summary,
+    ranked_images,
     suite_summary,
     summary_tables,
-    worst_images,
 )
 from ipcv.bench.scenes import Scene
 from ipcv.bench.variants import Variant
@@ -35,6 +35,9 @@ from ipcv.inputs.media import load_image
 
 TURNS = 9
 """How often times are measured, on each of `UNITS` images or scenes."""
+
+EXTREMES = 5
+"""How many of the best and of the worst images are named."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,9 @@ def fidelity_report(
     times = relative_times(images, variants, encoder_ms, on_step, TURNS) if images else {}
     rows = _of(rows, variants)
     found = qualities(rows, "image", score, times)
-    worst = worst_images(rows)
+    ranked = ranked_images(rows)
+    worst = {variant: images[:EXTREMES] for variant, images in ranked.items()}
+    best = {variant: images[-EXTREMES:][::-1] for variant, images in ranked.items()}
     notes = [f"worst of {variant}: {', '.join(images)}" for variant, images in worst.items()]
     notes += [f"skipped {image}: {error}" for image, error in broken.items()]
     if broken:
@@ -234,7 +239,7 @@ def fidelity_report(
         fidelity_summary(rows, found),
         found,
         notes,
-        {"images": len(seen), "skipped": broken, "worst": worst},
+        {"images": len(seen), "skipped": broken, "worst": worst, "best": best},
     )
 
 
