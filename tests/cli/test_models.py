@@ -1,4 +1,4 @@
-"""The table of supported models: one source, shown by `ipcv models` and in the README."""
+"""The table of supported models: one source, shown by `ipcv models` and in docs/models.md."""
 
 import re
 from pathlib import Path
@@ -9,14 +9,14 @@ from ipcv.cli import families_table as table
 from ipcv.cli import main
 from ipcv.families import supported_model_types
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
 
-def test_readme_has_the_table():
-    found = re.search(r"<!-- models -->\n(.*?)\n<!-- /models -->", README.read_text(), re.DOTALL)
-    assert found is not None, "README.md has no <!-- models --> … <!-- /models -->"
+def test_the_page_has_the_table():
+    found = re.search(r"<!-- models -->\n(.*?)\n<!-- /models -->", PAGE.read_text(), re.DOTALL)
+    assert found is not None, "docs/models.md has no <!-- models --> … <!-- /models -->"
     assert found[1].strip() == table.markdown(), (
-        "the table of models in README.md is out of date: "
+        "the table of models in docs/models.md is out of date: "
         "put the output of `ipcv models --markdown` between the markers"
     )
 

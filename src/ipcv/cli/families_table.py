@@ -1,4 +1,4 @@
-"""The table of supported models: one source for `ipcv models` and the README."""
+"""The table of supported models: one source for `ipcv models` and for docs/models.md."""
 
 from __future__ import annotations
 

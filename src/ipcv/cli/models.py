@@ -12,7 +12,7 @@ from ipcv.cli import terminal
 
 
 def models(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As the README has it.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it.")] = False,
 ) -> None:
     """List what can be compressed, and with which preset."""
     if markdown:
