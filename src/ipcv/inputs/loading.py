@@ -109,7 +109,7 @@ def meta_model(config: PreTrainedConfig) -> PreTrainedModel:
     loader: Any = AutoModelForImageTextToText if answers else AutoModel
     try:
         with torch.device("meta"):
-            return loader.from_config(config, dtype=torch.float32)  # type: ignore[no-any-return]
+            return loader.from_config(config, dtype=torch.float32)
     except Exception as error:
         raise ValueError(f"its config makes no model: {one_line(error)}") from error
 

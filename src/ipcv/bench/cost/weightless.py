@@ -21,6 +21,9 @@ LARGE = 1 << 18
 class _Uncomputed(TorchDispatchMode):
     """Gives zeros that take no memory for large floats; all else is computed."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func._schema.is_mutable:
