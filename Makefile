@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test fuzz test-versions test-lmms test-vllm check bench gpu clean
+.PHONY: run test fuzz test-versions test-lmms test-vllm check docs bench gpu clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
@@ -38,6 +38,10 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site, in build/site: no broken link, no public name without a docstring.
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
 bench: .venv/.run
 	$(BIN)/ipcv bench
 
@@ -47,7 +51,7 @@ gpu: .venv/.dev
 	PYTHON=$(BIN)/python tools/gpu/run.sh $(OUT)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-lmms .venv-vllm
+	rm -rf .venv .venv-oldest .venv-newest .venv-lmms .venv-vllm .venv-docs build/site
 
 # The pinned torch first: a CPU build where the index has one, before anything asks for a range.
 .venv/.torch: constraints.txt
@@ -62,6 +66,14 @@ clean:
 .venv/.dev: .venv/.torch pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	@touch $@ .venv/.run
+
+# The code is read and not run: nothing of it is needed.
+.venv-docs/.ready: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q -c constraints.txt $(DOCS)
+	@touch $@
+
+DOCS := $(shell sed -n '/^docs = \[/,/^\]/s/^ *"\(.*\)",$$/"\1"/p' pyproject.toml)
 
 OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 .venv-oldest/.dev: TRANSFORMERS := transformers==$(OLDEST).*

@@ -1,5 +1,6 @@
 """The examples run, and methods from outside the package are like those inside."""
 
+import json
 import runpy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,29 @@ from tests.vision.adapters.families import FAMILIES, build
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+NEEDED = {"web_service": ("fastapi", "httpx")}
+"""What an example needs beyond the package."""
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_runs(path, capsys):
+    for module in NEEDED.get(path.stem, ()):
+        pytest.importorskip(module)
     runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_runs(path, capsys, monkeypatch, tmp_path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert notebook["nbformat"] == 4
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__", "display": print}
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs"), "outputs are made where it is run"
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and not source.startswith("%"):
+            exec(compile(source, str(path), "exec"), names)
     assert capsys.readouterr().out
 
 

@@ -89,8 +89,9 @@ def compress(
 
     What is asked for besides the answer shows the pruning. Attention maps (`output_attentions`) of
     pruned blocks have the rows and columns of the tokens that queried and were attended there;
-    Token Merging has none to show, and refuses. With `language`, `output_hidden_states` are shorter between the pruning and the last
-    layer, and the states and logits at positions of dropped tokens mean nothing.
+    Token Merging has none to show, and refuses. With `language`, `output_hidden_states` are shorter
+    between the pruning and the last layer, and the states and logits at positions of dropped tokens
+    mean nothing.
 
     Args:
         model: a supported `transformers` model: the full one or, with `vision` alone, also its

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from ipcv.cli import main
+from ipcv.cli.run_report import conclusion
 from tests.inputs.test_media import save_video
 
 QUESTION = "What is it?"
@@ -68,10 +69,32 @@ def test_table_shows_both(
         assert text in output
 
 
+def test_the_conclusion_names_the_bound(
+    capsys: pytest.CaptureFixture[str], options: list[object], image: Path
+) -> None:
+    result = report(capsys, *options, image, QUESTION)
+    bound = f"the FLOPs would allow {result['encoder_flops_ratio']:.1f}x"
+    assert str(result["conclusion"]).endswith(bound)
+    assert "conclusion" not in report(capsys, *options, "--no-compare", image, QUESTION)
+
+
+@pytest.mark.parametrize(
+    ("answer", "speedup", "said"),
+    [
+        ("a", 1.83, "same answer, encoder 1.8x faster; at this size the FLOPs would allow 2.5x"),
+        ("b", 0.9, "another answer, encoder no faster; at this size the FLOPs would allow 2.5x"),
+    ],
+)
+def test_what_to_conclude(answer: str, speedup: float, said: str) -> None:
+    runs = {"uncompressed": {"answer": "a"}, "compressed": {"answer": answer}}
+    assert conclusion(runs | {"encoder_speedup": speedup, "encoder_flops_ratio": 2.5}) == said
+
+
 def test_ratio_zero_changes_nothing(
     capsys: pytest.CaptureFixture[str], options: list[object], image: Path
 ) -> None:
     result = report(capsys, *options, "--reduction-ratio", 0, image, QUESTION)
+    assert "same answer" in str(result["conclusion"])
     assert result["visual_token_cosine"] == pytest.approx(1, abs=1e-6)
     assert result["compressed"]["answer"] == result["uncompressed"]["answer"]  # type: ignore[index]
 

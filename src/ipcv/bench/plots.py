@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,15 @@ def pyplot() -> Any:
     from matplotlib import pyplot as plt
 
     return plt
+
+
+def data_uri(figure: Any, kind: str) -> str:
+    """A figure as an address that holds it: of a "png" or an "svg". The figure is closed."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format=kind, dpi=100)
+    pyplot().close(figure)
+    subtype = {"svg": "svg+xml"}.get(kind, kind)
+    return f"data:image/{subtype};base64,{b64encode(buffer.getvalue()).decode()}"
 
 
 def save(figure: Any, path: Path) -> None:

@@ -10,10 +10,12 @@ import typer
 from typer.exceptions import TyperException
 
 from ipcv.cli.bench import bench
+from ipcv.cli.doctor import doctor
 from ipcv.cli.eval import evaluate
 from ipcv.cli.inspect import inspect
 from ipcv.cli.interrupts import INTERRUPTED
 from ipcv.cli.models import models
+from ipcv.cli.report import report
 from ipcv.cli.run import run
 from ipcv.cli.serve import serve
 from ipcv.cli.terminal import say
@@ -31,7 +33,9 @@ app.command()(bench)
 app.command("eval")(evaluate)
 app.command()(tune)
 app.command()(inspect)
+app.command()(report)
 app.command()(serve)
+app.command()(doctor)
 app.command()(models)
 app.command()(version)
 

@@ -83,15 +83,16 @@ def bench(
     from ipcv.bench.variants import make_variants
 
     workloads = [Workload(side, images, frames) for side in size or [448]]
-    loaded = load_subject(
-        model,
-        shape=shape,
-        random_weights=random_weights,
-        depth=depth,
-        vision_only=not language_model,
-        dtype=dtype,
-        device=device,
-    )
+    with terminal.working("loading"):
+        loaded = load_subject(
+            model,
+            shape=shape,
+            random_weights=random_weights,
+            depth=depth,
+            vision_only=not language_model,
+            dtype=dtype,
+            device=device,
+        )
     variants = make_variants(loaded, methods, ratios) | saved
     measured = _measure(
         loaded, variants, workloads, repetitions, new_tokens if language_model else 0

@@ -80,7 +80,8 @@ def evaluate(
     task = (
         Fidelity(images, prompt, new_tokens, size) if images else Suite(questions or 300, pictures)
     )
-    loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
+    with terminal.working("loading"):
+        loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
     variants = make_variants(loaded, methods, ratios) | saved
     if tasks is not None:
         del loaded  # lmms-eval loads its own

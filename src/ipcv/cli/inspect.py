@@ -46,7 +46,8 @@ def inspect(
     from ipcv.inputs.loading import load
     from ipcv.models import TINY
 
-    loaded, processor = load(model or str(TINY), device=device, encoder_alone=True)
+    with terminal.working("loading"):
+        loaded, processor = load(model or str(TINY), device=device, encoder_alone=True)
     variants = make_variants(loaded, methods, ratios)
     del variants[UNCOMPRESSED]
     visions = {name: variant.vision for name, variant in variants.items()}
@@ -54,7 +55,8 @@ def inspect(
     if not settings:
         raise ValueError(f"{method} keeps no patches as they are: there is nothing to inspect")
     observe = observer(loaded, processor, new_tokens=1, side=size)
-    found = inspect_image(loaded, observe, picture, settings, place)
+    with terminal.working("inspecting"):
+        found = inspect_image(loaded, observe, picture, settings, place)
     shown = picture if processor is not None else crop(loaded, picture, size)
     save(draw(shown, found, place), output)
     terminal.say(f"wrote {output}")

@@ -1,94 +1,73 @@
-"""The report that `ipcv run` prints."""
+"""`ipcv report`: what compression keeps, as one page for somebody who was not there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
-from rich.table import Table
+import typer
+from typer import Option
 
-from ipcv.bench.cost.measure import Cost
-from ipcv.bench.quality.answers import Answer, visual_cosine
-from ipcv.bench.variants import Variant
-from ipcv.settings.methods import named
-
-MEDIANS = ("encoder_ms", "prefill_ms", "decode_ms", "total_ms")
+from ipcv.bench.variants import check_methods, check_ratios, saved_variant
+from ipcv.cli import terminal
+from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
+from ipcv.core.output import check_writable, whole_file
 
 
-@dataclass(frozen=True)
-class RunReport:
-    """Runs of one prompt, by name."""
+def report(
+    images: Annotated[Path, Option(help="Folder of any images; kinds in folders of it.")],
+    model: Annotated[
+        str | None, typer.Argument(help="Folder or hub id.", show_default="the embedded model")
+    ] = None,
+    output: Annotated[Path, Option("--output", "-o", help="The page.")] = Path("report.html"),
+    method: MethodsOption = None,
+    ratio: RatiosOption = None,
+    settings: TunedOption = None,
+    size: Annotated[
+        int | None, Option(min=1, help="Crops for a vision encoder, in pixels.")
+    ] = None,
+    records: Annotated[
+        Path | None, Option(help="Keep single results here; an interrupted run goes on from them.")
+    ] = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
+) -> None:
+    """Measure on a folder of images, and write all of it into one HTML file.
 
-    model: str
-    question: str
-    settings: Variant
-    runs: dict[str, Answer]
-    costs: dict[str, Cost]
+    It has the picture of quality against time, methods at equal time, settings to download, and
+    the best and worst images with what is kept of them. It needs no network and no other file.
+    """
+    methods, ratios = check_methods(method), check_ratios(ratio)
+    for path in (records, output):
+        check_writable(path)
+    saved = saved_variant(settings)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers as JSON types; of times the medians."""
-        summaries = {name: _summary(run, self.costs[name]) for name, run in self.runs.items()}
-        result: dict[str, Any] = {
-            "model": self.model,
-            "question": self.question,
-            "vision": named(self.settings.vision),
-            "language": named(self.settings.language),
-            **summaries,
-        }
-        if len(self.runs) == 2:
-            before, after = summaries["uncompressed"], summaries["compressed"]
-            result["encoder_speedup"] = before["encoder_ms"] / after["encoder_ms"]
-            result["total_speedup"] = before["total_ms"] / after["total_ms"]
-            result["encoder_flops_ratio"] = before["encoder_gflops"] / after["encoder_gflops"]
-            result["visual_token_cosine"] = visual_cosine(
-                self.runs["compressed"], self.runs["uncompressed"]
-            )
-        return result
+    # Only now what takes seconds to import or load.
+    from ipcv.bench.handout import Handout
+    from ipcv.bench.plots import pyplot
+    from ipcv.bench.quality.evaluation import Fidelity
+    from ipcv.bench.quality.observe import observer
+    from ipcv.bench.variants import make_variants
+    from ipcv.inputs.loading import load
+    from ipcv.models import TINY
 
-    def to_table(self) -> Table:
-        """The same, for people."""
-        report = self.to_dict()
-        sides = (self.settings.vision, self.settings.language)
-        table = Table(
-            title=self.question,
-            caption="\n".join(str(side) for side in sides if side),
+    pyplot()  # raises where it is missing
+    name, task = model or str(TINY), Fidelity(images, new_tokens=1, side=size)
+    steps = task.steps
+    with terminal.working("loading"):
+        loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=True)
+    variants = make_variants(loaded, methods, ratios) | saved
+    with terminal.progress() as progress:
+        bar = progress.add_task("measuring", total=steps)
+        advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731
+        found = task.run(name, loaded, processor, variants, records, advance)
+    with terminal.working("drawing"):
+        observe = observer(loaded, processor, new_tokens=1, side=size)
+        handout = Handout(
+            name, loaded, processor is not None, images, observe, variants, found, size
         )
-        table.add_column("")
-        for name in self.runs:
-            table.add_column(name, justify="right")
-        rows = {
-            "answer": "{answer}",
-            "patches kept": "{patches_kept:,} of {patches:,}",
-            "encoder GFLOPs": "{encoder_gflops:.2f}",
-            "encoder ms": "{encoder_ms:.1f}",
-            "LLM tokens": "{llm_tokens:,}",
-            "KV cache MB": "{kv_megabytes:.2f}",
-            "prefill ms": "{prefill_ms:.1f}",
-            "ms per new token": "{decode_ms:.1f}",
-            "total ms": "{total_ms:.1f}",
-        }
-        if any(report[name]["decode_ms"] is None for name in self.runs):
-            del rows["ms per new token"]
-        for label, template in rows.items():
-            values = (template.format(**report[name]) for name in self.runs)
-            table.add_row(label, *values)
-        if "encoder_speedup" in report:
-            table.add_section()
-            table.add_row("encoder speed-up", "1.00x", f"{report['encoder_speedup']:.2f}x")
-            table.add_row("bound by FLOPs", "1.00x", f"{report['encoder_flops_ratio']:.2f}x")
-            cosine = f"{report['visual_token_cosine']:.4f}"
-            table.add_row("cosine of visual tokens", "1.0000", cosine)
-        return table
-
-
-def _summary(run: Answer, cost: Cost) -> dict[str, Any]:
-    return {
-        "answer": run.answer,
-        "new_tokens": run.new_tokens,
-        "patches": cost.patches,
-        "patches_kept": cost.patches_kept,
-        **{name: cost.median(name) for name in MEDIANS},
-        "encoder_gflops": cost.encoder_gflops,
-        "llm_tokens": cost.llm_tokens,
-        "kv_megabytes": cost.kv_bytes / 1e6,
-    }
+        page = handout.to_html()
+    with whole_file(output) as part:
+        part.write_text(page, encoding="utf-8")
+    terminal.say(f"wrote {output}")

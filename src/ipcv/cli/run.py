@@ -20,7 +20,7 @@ from ipcv.cli.options import (
     SetOption,
     vision_settings,
 )
-from ipcv.cli.report import RunReport
+from ipcv.cli.run_report import RunReport
 from ipcv.inputs.overlay import check_inputs, check_target, draw_overlay
 from ipcv.inputs.prompt import build_inputs, read_prompt
 from ipcv.settings.methods import LANGUAGE
@@ -81,7 +81,10 @@ def run(
     from ipcv.models import TINY
 
     name = model or str(TINY)
-    loaded, processor = load(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    with terminal.working("loading"):
+        loaded, processor = load(
+            name, dtype=dtype, device=device, trust_remote_code=trust_remote_code
+        )
     compressed = Variant(*given.for_model(loaded))
     variants = {"uncompressed": Variant(), "compressed": compressed}
     if not compress:

@@ -83,6 +83,14 @@ def progress() -> Progress:
     return Progress(console=shown, transient=True, redirect_stderr=False, disable=hidden)
 
 
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A bar for work whose steps are not known, such as loading a model."""
+    with progress() as bar:
+        bar.add_task(what, total=None)
+        yield
+
+
 def logged() -> str:
     """The end of what libraries wrote to stderr."""
     log = _log()

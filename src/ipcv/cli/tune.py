@@ -63,7 +63,8 @@ def tune(
     goal = Speedup(2.0 if speedup is None else speedup) if fidelity is None else Floor(fidelity)
     task = Tuning(images, goal, _lines(prompts), trials, size, seed)
     name = model or str(TINY)
-    loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=True)
+    with terminal.working("loading"):
+        loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=True)
     with terminal.progress() as progress:
         bar = progress.add_task("tuning", total=task.steps)
         advance: Callable[[], None] = lambda: progress.advance(bar)  # noqa: E731

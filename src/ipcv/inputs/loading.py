@@ -14,6 +14,7 @@ from transformers import (
     AutoModel,
     AutoModelForImageTextToText,
     AutoProcessor,
+    PreTrainedConfig,
     PreTrainedModel,
     ProcessorMixin,
 )
@@ -52,10 +53,7 @@ def load(
     target = torch_device(device)
     weights = torch_dtype(dtype, target)
     source, options = str(name_or_path), {"trust_remote_code": trust_remote_code}
-    if not Path(source).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
-        raise ValueError(
-            f"model {source} is neither a folder nor a hub id such as Qwen/Qwen2-VL-2B"
-        )
+    _require_source(source)
     try:
         check_files(source, trust_remote_code)
         config = AutoConfig.from_pretrained(source, **options)
@@ -83,6 +81,44 @@ def load(
     except Exception as error:  # of what a checkpoint says, transformers raises anything
         raise ValueError(f"cannot load {source}: {one_line(error)}") from error
     return model.to(target).eval(), processor
+
+
+def load_config(name_or_path: str | Path) -> PreTrainedConfig:
+    """The configuration of a model that is supported; no weights are read.
+
+    Raises:
+        ValueError: not found, or of an unsupported type.
+    """
+    source = str(name_or_path)
+    _require_source(source)
+    try:
+        config = AutoConfig.from_pretrained(source)
+        family_of(config.model_type)
+    except Exception as error:
+        raise ValueError(f"cannot load {source}: {one_line(error)}") from error
+    return config
+
+
+def meta_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """A model of that configuration in fp32 on the `meta` device, where it takes no memory.
+
+    Raises:
+        ValueError: none can be made of it.
+    """
+    answers = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    loader: Any = AutoModelForImageTextToText if answers else AutoModel
+    try:
+        with torch.device("meta"):
+            return loader.from_config(config, dtype=torch.float32)
+    except Exception as error:
+        raise ValueError(f"its config makes no model: {one_line(error)}") from error
+
+
+def _require_source(source: str) -> None:
+    if not Path(source).is_dir() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
+        raise ValueError(
+            f"model {source} is neither a folder nor a hub id such as Qwen/Qwen2-VL-2B"
+        )
 
 
 def require_all_tensors(found: Mapping[str, Any]) -> None:

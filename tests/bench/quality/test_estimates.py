@@ -11,7 +11,7 @@ from ipcv import IPCV
 from ipcv.bench.quality.estimates import at_equal_time, compare_at, qualities
 from ipcv.bench.quality.intervals import mcnemar, mean, proportion
 from ipcv.bench.quality.relative_time import relative_times
-from ipcv.bench.quality.table import fidelity_summary, suite_summary, worst_images
+from ipcv.bench.quality.table import fidelity_summary, ranked_images, suite_summary
 from ipcv.bench.variants import Variant
 
 
@@ -128,7 +128,7 @@ def test_summaries_do_not_depend_on_the_order_of_rows(rows):
     found = qualities(rows, "image", "cosine", TIMES)
     summary = fidelity_summary(rows, found)
     assert summary["ours 0.8"]["cosine"].mean == pytest.approx(0.61)
-    assert worst_images(rows, 2)["ours 0.8"] == ["x", "y"]
+    assert ranked_images(rows)["ours 0.8"][:2] == ["x", "y"]
 
 
 def test_kinds_of_content_are_folders():

@@ -21,7 +21,7 @@ from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.quality.relative_time import UNITS, relative_times
 from ipcv.bench.quality.report import Report
 from ipcv.bench.quality.suite import ask_variant, evaluate_scenes, held_out_scenes
-from ipcv.bench.quality.table import fidelity_summary, suite_summary, worst_images
+from ipcv.bench.quality.table import fidelity_summary, ranked_images, suite_summary
 from ipcv.bench.scenes import Scene
 from ipcv.bench.scenes.pictures import DRAWN
 from ipcv.bench.variants import Variant
@@ -29,6 +29,9 @@ from ipcv.inputs.media import load_image
 
 TURNS = 9
 """How often times are measured, on each of `UNITS` images or scenes."""
+
+EXTREMES = 5
+"""How many of the best and of the worst images are named."""
 
 
 class Evaluation(ABC):
@@ -187,7 +190,9 @@ def fidelity_report(
     times = relative_times(images, variants, encoder_ms, on_step, TURNS) if images else {}
     rows = _of(rows, variants)
     found = qualities(rows, "image", score, times)
-    worst = worst_images(rows)
+    ranked = ranked_images(rows)
+    worst = {variant: images[:EXTREMES] for variant, images in ranked.items()}
+    best = {variant: images[-EXTREMES:][::-1] for variant, images in ranked.items()}
     notes = [f"worst of {variant}: {', '.join(images)}" for variant, images in worst.items()]
     notes += [f"skipped {image}: {error}" for image, error in broken.items()]
     if broken:
@@ -198,7 +203,7 @@ def fidelity_report(
         found,
         {kind: qualities(part, "image", score, times) for kind, part in image_kinds(rows).items()},
         notes,
-        {"images": len(seen), "skipped": broken, "worst": worst},
+        {"images": len(seen), "skipped": broken, "worst": worst, "best": best},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ipcv.bench.plots import INK, MUTED, draw_curves, pyplot, save
 from ipcv.bench.quality.intervals import Estimate
@@ -11,10 +12,14 @@ from ipcv.bench.variants import UNCOMPRESSED, method_of
 
 
 def plot_quality(path: Path, points: Mapping[str, tuple[float, Estimate]], label: str) -> None:
-    """Quality against measured encoder time, a line per method, bars for 95 % intervals.
+    """Write the picture of `draw_quality`. Raises `ImportError` where matplotlib is missing."""
+    save(draw_quality(points, label), path)
+
+
+def draw_quality(points: Mapping[str, tuple[float, Estimate]], label: str) -> Any:
+    """A figure: quality against encoder time, a line per method, bars for 95 % intervals.
 
     Args:
-        path: the picture's.
         points: per variant its encoder time relative to uncompressed, and its quality.
         label: what the quality is.
 
@@ -33,4 +38,4 @@ def plot_quality(path: Path, points: Mapping[str, tuple[float, Estimate]], label
     axes.plot(*start, "o", color=INK, label=UNCOMPRESSED, markersize=8)
     axes.set(xlabel="encoder time, % of uncompressed", ylabel=label)
     axes.legend(frameon=False, loc="lower right")
-    save(figure, path)
+    return figure

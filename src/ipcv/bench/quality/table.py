@@ -95,13 +95,13 @@ def fidelity_summary(rows: Sequence[Row], found: dict[str, Quality]) -> dict[str
     return result
 
 
-def worst_images(rows: Sequence[Row], count: int = 5) -> dict[str, list[str]]:
-    """Per variant the images with the least cosine, worst first."""
+def ranked_images(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Per variant the images, those with the least cosine first."""
     ranked: dict[str, list[tuple[float, str]]] = {}
     for row in rows:
         if row.get("cosine") is not None and row["variant"] != UNCOMPRESSED:
             ranked.setdefault(row["variant"], []).append((row["cosine"], row["image"]))
-    return {name: [image for _, image in sorted(pairs)[:count]] for name, pairs in ranked.items()}
+    return {name: [image for _, image in sorted(pairs)] for name, pairs in ranked.items()}
 
 
 def summary_tables(title: str, summary: dict[str, dict[str, Any]]) -> list[Table]:

@@ -1,0 +1,106 @@
+"""The report that `ipcv run` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from ipcv.bench.cost.measure import Cost
+from ipcv.bench.quality.answers import Answer, visual_cosine
+from ipcv.bench.variants import Variant
+from ipcv.settings.methods import named
+
+MEDIANS = ("encoder_ms", "prefill_ms", "decode_ms", "total_ms")
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Runs of one prompt, by name."""
+
+    model: str
+    question: str
+    settings: Variant
+    runs: dict[str, Answer]
+    costs: dict[str, Cost]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as JSON types; of times the medians."""
+        summaries = {name: _summary(run, self.costs[name]) for name, run in self.runs.items()}
+        result: dict[str, Any] = {
+            "model": self.model,
+            "question": self.question,
+            "vision": named(self.settings.vision),
+            "language": named(self.settings.language),
+            **summaries,
+        }
+        if len(self.runs) == 2:
+            before, after = summaries["uncompressed"], summaries["compressed"]
+            result["encoder_speedup"] = before["encoder_ms"] / after["encoder_ms"]
+            result["total_speedup"] = before["total_ms"] / after["total_ms"]
+            result["encoder_flops_ratio"] = before["encoder_gflops"] / after["encoder_gflops"]
+            result["visual_token_cosine"] = visual_cosine(
+                self.runs["compressed"], self.runs["uncompressed"]
+            )
+            result["conclusion"] = conclusion(result)
+        return result
+
+    def to_table(self) -> Table:
+        """The same, for people."""
+        report = self.to_dict()
+        sides = (self.settings.vision, self.settings.language)
+        lines = [report.get("conclusion"), *sides]
+        table = Table(
+            title=self.question,
+            caption="\n".join(str(line) for line in lines if line),
+        )
+        table.add_column("")
+        for name in self.runs:
+            table.add_column(name, justify="right")
+        rows = {
+            "answer": "{answer}",
+            "patches kept": "{patches_kept:,} of {patches:,}",
+            "encoder GFLOPs": "{encoder_gflops:.2f}",
+            "encoder ms": "{encoder_ms:.1f}",
+            "LLM tokens": "{llm_tokens:,}",
+            "KV cache MB": "{kv_megabytes:.2f}",
+            "prefill ms": "{prefill_ms:.1f}",
+            "ms per new token": "{decode_ms:.1f}",
+            "total ms": "{total_ms:.1f}",
+        }
+        if any(report[name]["decode_ms"] is None for name in self.runs):
+            del rows["ms per new token"]
+        for label, template in rows.items():
+            values = (template.format(**report[name]) for name in self.runs)
+            table.add_row(label, *values)
+        if "encoder_speedup" in report:
+            table.add_section()
+            table.add_row("encoder speed-up", "1.00x", f"{report['encoder_speedup']:.2f}x")
+            table.add_row("bound by FLOPs", "1.00x", f"{report['encoder_flops_ratio']:.2f}x")
+            cosine = f"{report['visual_token_cosine']:.4f}"
+            table.add_row("cosine of visual tokens", "1.0000", cosine)
+        return table
+
+
+def conclusion(report: dict[str, Any]) -> str:
+    """What to conclude from the two runs, in a line."""
+    before, after = report["uncompressed"], report["compressed"]
+    answers = "same answer" if before["answer"] == after["answer"] else "another answer"
+    speedup = report["encoder_speedup"]
+    faster = f"encoder {speedup:.1f}x faster" if speedup >= 1.05 else "encoder no faster"
+    bound = report["encoder_flops_ratio"]
+    return f"{answers}, {faster}; at this size the FLOPs would allow {bound:.1f}x"
+
+
+def _summary(run: Answer, cost: Cost) -> dict[str, Any]:
+    return {
+        "answer": run.answer,
+        "new_tokens": run.new_tokens,
+        "patches": cost.patches,
+        "patches_kept": cost.patches_kept,
+        **{name: cost.median(name) for name in MEDIANS},
+        "encoder_gflops": cost.encoder_gflops,
+        "llm_tokens": cost.llm_tokens,
+        "kv_megabytes": cost.kv_bytes / 1e6,
+    }
