@@ -23,7 +23,7 @@ def main() -> None:
     pixel_values = pixels.view(1, 448, 448, 3).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.inference_mode():
         plain = model(pixel_values=pixel_values)
-        with ipcv.compress(model, ipcv.Progressive(0.65)) as handle:
+        with ipcv.compress(model, ipcv.Adaptive(0.65)) as handle:
             compressed = model(pixel_values=pixel_values)
     cosine = F.cosine_similarity(plain.pooler_output, compressed.pooler_output).item()
     patches = compressed.last_hidden_state.shape[1]
