@@ -51,8 +51,8 @@ WARM_UP = 100
 PICTURES = {"drawn": 0.4, "page": 0.2, "screen": 0.17, "chart": 0.13, "photo": 0.1}
 SHEETS = ((224, 280), (280, 224), (280, 280), (224, 336), (336, 224))
 MORE_STAGES = (
-    Stage("pictures, 224 to 336 px", 560, Plan(SHEETS, 3072, 10, PICTURES), (1.5e-3, 1.5e-3)),
-    Stage("pictures, 448 px", 420, Plan(LARGE, 4096, 18, PICTURES), (1.5e-3, 0.0)),
+    Stage("pictures, 224 to 336 px", 1200, Plan(SHEETS, 3072, 10, PICTURES), (1.5e-3, 1.5e-3)),
+    Stage("pictures, 448 px", 2400, Plan(LARGE, 4096, 18, PICTURES), (1.5e-3, 0.0)),
 )
 
 
