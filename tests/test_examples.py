@@ -21,9 +21,10 @@ NEEDED = {"web_service": ("fastapi", "httpx")}
 
 def files(pattern):
     """The examples; those that tune take long."""
-    for path in sorted(EXAMPLES.rglob(pattern)):
-        marks = [pytest.mark.slow] if path.stem.startswith("tune") else []
-        yield pytest.param(path, id=path.stem, marks=marks)
+    return [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * path.stem.startswith("tune"))
+        for path in sorted(EXAMPLES.rglob(pattern))
+    ]
 
 
 @pytest.mark.parametrize("path", files("*.py"))

@@ -62,6 +62,7 @@ class Handout:
         count, called = self.report.extra["images"], self.name
         if Path(self.name).is_dir():
             called = Path(self.name).resolve().name  # where it lies is nobody's business
+        machine = {name: [escape(str(v))] for name, v in environment(self.model).items()}
         parts = [
             html.text(
                 f"{called}, uncompressed and compressed, on {count:,} images. "
