@@ -19,7 +19,15 @@ NEEDED = {"web_service": ("fastapi", "httpx")}
 """What an example needs beyond the package."""
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def files(pattern):
+    """The examples; those that tune take long."""
+    return [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * path.stem.startswith("tune"))
+        for path in sorted(EXAMPLES.rglob(pattern))
+    ]
+
+
+@pytest.mark.parametrize("path", files("*.py"))
 def test_an_example_runs(path, capsys):
     for module in NEEDED.get(path.stem, ()):
         pytest.importorskip(module)
@@ -27,7 +35,7 @@ def test_an_example_runs(path, capsys):
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", files("*.ipynb"))
 def test_a_notebook_runs(path, capsys, monkeypatch, tmp_path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4

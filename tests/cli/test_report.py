@@ -54,6 +54,7 @@ def test_a_page_is_whole(capsys, checkpoint, images, tmp_path):
     assert page.open == []
     assert all(address.startswith("data:") for address in page.addresses)
     assert "<script" not in text
+    assert str(checkpoint.parent) not in text
     pictures = [a for a in page.addresses if a.startswith("data:image")]
     assert len(pictures) == 3  # quality against time, and two images
     assert re.search("(Best|Worst): &lt;b&gt;&amp;.png", text)

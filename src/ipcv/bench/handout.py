@@ -59,10 +59,13 @@ class Handout:
 
     def to_html(self) -> str:
         """The page."""
-        count = self.report.extra["images"]
+        count, called = self.report.extra["images"], self.name
+        if Path(self.name).is_dir():
+            called = Path(self.name).resolve().name  # where it lies is nobody's business
+        machine = {name: [escape(str(v))] for name, v in environment(self.model).items()}
         parts = [
             html.text(
-                f"{self.name}, uncompressed and compressed, on {count:,} images. "
+                f"{called}, uncompressed and compressed, on {count:,} images. "
                 "Further left is faster, further up is closer to the uncompressed model."
             ),
             html.figure(
@@ -76,9 +79,13 @@ class Handout:
             html.heading("Best and worst pictures"),
             *self._pictures(),
             html.heading("Where this was measured"),
-            html.table("", [""], {k: [escape(str(v))] for k, v in environment(self.model).items()}),
+            html.table(
+                "Machine and versions.",
+                [""],
+                {k: [escape(str(v))] for k, v in environment(self.model).items()},
+            ),
         ]
-        return html.page(f"ipcv on {Path(self.name).name}", parts)
+        return html.page(f"ipcv on {called}", parts)
 
     def _at_equal_time(self) -> str:
         compared = compare_at(self.report.found, TIMES)

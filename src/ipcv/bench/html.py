@@ -14,9 +14,9 @@ figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; background: white; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
-caption { text-align: left; padding: 0.3rem 0; }
-th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid #8886; }
-th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+th, td { padding: 0.2rem 0.7rem; text-align: right; white-space: nowrap; }
+tr { border-bottom: 1px solid #8886; }
+th:first-child, td:first-child { text-align: left; }
 """
 
 
@@ -48,14 +48,14 @@ def download(name: str, content: str) -> str:
 
 
 def table(caption: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """A table with a first column of names. Cells are HTML: `escape` what is not."""
+    """A caption, and a table with a first column of names. Cells are HTML: `escape` all else."""
     head = "".join(f"<th>{escape(column)}</th>" for column in ("", *columns))
     body = "".join(
         f"<tr><td>{escape(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         for name, cells in rows.items()
     )
     return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>'
+        f'<p>{escape(caption)}</p><div class="wide"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
