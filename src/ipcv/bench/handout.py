@@ -26,7 +26,7 @@ from ipcv.inputs.media import load_image
 from ipcv.settings.methods import named
 from ipcv.vision.one_step import OneStepMethod
 
-DRAWN = 2
+EXAMPLES = 2
 """How many of the best and of the worst pictures are shown."""
 
 SHOWN_RATIO = 0.5
@@ -119,8 +119,8 @@ class Handout:
         if not shown:
             return [html.text("None of these methods keeps patches as they are.")]
         first, extra = next(iter(shown)), self.report.extra
-        worst = extra["worst"][first][:DRAWN]
-        best = [image for image in extra["best"][first][:DRAWN] if image not in worst]
+        worst = extra["worst"][first][:EXAMPLES]
+        best = [image for image in extra["best"][first][:EXAMPLES] if image not in worst]
         parts = [html.text(f"By {first}.")]
         for title, images in (("Best", best), ("Worst", worst)):
             parts += [self._picture(f"{title}: {image}", image, shown) for image in images]
