@@ -79,11 +79,7 @@ class Handout:
             html.heading("Best and worst pictures"),
             *self._pictures(),
             html.heading("Where this was measured"),
-            html.table(
-                "Machine and versions.",
-                [""],
-                {k: [escape(str(v))] for k, v in environment(self.model).items()},
-            ),
+            html.table("Machine and versions.", [""], machine),
         ]
         return html.page(f"ipcv on {called}", parts)
 
