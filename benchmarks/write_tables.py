@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ipcv.bench.scenes import QUESTION_KINDS
+from ipcv.bench.scenes.pictures import PICTURES
 from ipcv.models import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -155,6 +156,8 @@ def main() -> None:
     fill(TINY / "README.md", "language", accuracy(language["variants"]))
     fill(TABLES, "suite", accuracy(suite["variants"]))
     fill(TABLES, "suite-time", equal_time(suite, scale=100, digits=1))
+    pictures = read("controls-pictures")["variants"]
+    fill(TABLES, "pictures", accuracy(pictures, tuple(PICTURES)))
     fill(TABLES, "suite-parts", accuracy(parts["variants"]))
     fill(TABLES, "language", accuracy(language["variants"]))
     dinov2, bench = read("dinov2"), read("bench")
