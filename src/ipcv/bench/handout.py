@@ -14,11 +14,11 @@ from ipcv.bench.environment import environment
 from ipcv.bench.inspection import draw, inspect_image
 from ipcv.bench.plots import data_uri
 from ipcv.bench.quality.estimates import compare_at
-from ipcv.bench.quality.report import Report
 from ipcv.bench.quality.fidelity import Observe
 from ipcv.bench.quality.intervals import Estimate
 from ipcv.bench.quality.observe import crop
 from ipcv.bench.quality.plot import draw_quality
+from ipcv.bench.quality.report import Report
 from ipcv.bench.quality.table import TIMES
 from ipcv.bench.variants import UNCOMPRESSED, Variant, method_of
 from ipcv.core.output import to_json

@@ -12,6 +12,9 @@ from ipcv.cli import families_table as table
 from ipcv.cli import terminal
 from ipcv.families import UNSUPPORTED
 
+SHOWN = ("family", "model types", "language model", "vLLM")
+"""Columns that fit a terminal."""
+
 
 def models(
     markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it.")] = False,
@@ -20,13 +23,9 @@ def models(
     if markdown:
         typer.echo(table.markdown())
         return
-    printed = Table(
-        title="Supported models",
-        caption="Presets are scaled to the depth of a model's own encoder; "
-        "p is prune_layer, A is stabilization_layers.",
-        show_lines=True,
-    )
-    _print(printed, table.COLUMNS, table.rows())
+    shown = [table.COLUMNS.index(name) for name in SHOWN]
+    rows = (tuple(row[i] for i in shown) for row in table.rows())
+    _print(Table(title="Supported models", caption="All columns: --markdown"), SHOWN, rows)
     _print(Table(title="Not supported"), table.UNSUPPORTED_COLUMNS, UNSUPPORTED.items())
 
 
