@@ -40,7 +40,9 @@ DINOV2 = batched_encoder(
     "one image per row of the batch, CLS",
     tuned={
         Size(width=384, depth=12): Tuned(
-            Adaptive(reduction_ratio=0.65), "benchmarks/results/dinov2.json", "adaptive 0.65"
+            Adaptive(reduction_ratio=0.65),
+            "benchmarks/results/dinov2-adaptive.json",
+            "adaptive 0.65",
         )
     },
 )
