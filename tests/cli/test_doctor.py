@@ -39,7 +39,7 @@ def test_a_configuration_is_enough(capsys, checkpoint, tmp_path):
 def test_what_a_model_does_not_take(capsys, tmp_path):
     build("qwen2_5_vl").config.save_pretrained(tmp_path)
     said = said_of(capsys, tmp_path, "--size", 56)
-    assert "not progressive Progressive does not work" in said
+    assert "not tome ToMe does not work" in said
     assert "attend within windows" in said
     build("dinov2").config.save_pretrained(tmp_path)
     said = said_of(capsys, tmp_path, "--size", 56)

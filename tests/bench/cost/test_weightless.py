@@ -17,7 +17,7 @@ METHODS = (
     None,
     ipcv.IPCV(1, 0.5, 1),
     ipcv.MixedResolution(0.5),
-    ipcv.Progressive(0.5),
+    ipcv.Adaptive(0.5),
     ipcv.Adaptive(0.5),
     ipcv.baselines.ToMe(0.05),
 )
