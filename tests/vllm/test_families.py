@@ -144,7 +144,7 @@ def test_visual_tokens(
     served: Served, monkeypatch: pytest.MonkeyPatch, attention: str, layers: int, ratio: float
 ) -> None:
     vision = ipcv.IPCV(prune_layer=2, reduction_ratio=ratio, stabilization_layers=layers)
-    monkeypatch.setattr("ipcv.integrations.vllm.towers.flash_attention", lambda: varlen_by_loops)
+    monkeypatch.setattr("ipcv.integrations.vllm.innermost.flash_attention", lambda: varlen_by_loops)
     with replaced(served, vision, attention):
         together = in_vllm(served, inputs(served, IMAGES))
         alone = [in_vllm(served, inputs(served, [image]))[0] for image in IMAGES]

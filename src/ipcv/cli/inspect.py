@@ -53,7 +53,7 @@ def inspect(
     visions = {name: variant.vision for name, variant in variants.items()}
     settings = {name: v for name, v in visions.items() if isinstance(v, OneStepMethod)}
     if not settings:
-        raise ValueError(f"{method} keeps no patches as they are: there is nothing to inspect")
+        raise ValueError(f"{method} does not prune in one step: nothing to inspect")
     observe = observer(loaded, processor, new_tokens=1, side=size)
     with terminal.working("inspecting"):
         found = inspect_image(loaded, observe, picture, settings, place)

@@ -85,7 +85,7 @@ def select_top(
         length, output_size=num_rows
     )
     rank = torch.arange(num_rows, device=device) - (length.cumsum(0) - length)[group]
-    evenly = (rank * SPREAD % 2**32).argsort(stable=True)
+    evenly = _spread(rank)
     by_score = evenly[scores[evenly].argsort(descending=True, stable=True)]
     by_group = by_score[group[by_score].argsort(stable=True)]
     is_kept = rank < upload(counts, device)[group]

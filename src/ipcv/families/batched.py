@@ -7,16 +7,16 @@ from functools import partial
 from ipcv.families.images import llava_images, tiled_images
 from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
 from ipcv.language import FastV
-from ipcv.vision.adapters.batched import (
-    BatchedEncoder,
+from ipcv.vision.adapters.batched import BatchedEncoder
+from ipcv.vision.adapters.dinov3 import Dinov3Encoder
+from ipcv.vision.adapters.tiles import INTERNVL_TILES, LLAVA_TILES
+from ipcv.vision.adapters.variants import (
     ClipEncoder,
     Dinov2Encoder,
     Idefics3Encoder,
     InternVLEncoder,
     Siglip2Encoder,
 )
-from ipcv.vision.adapters.dinov3 import Dinov3Encoder
-from ipcv.vision.adapters.tiles import INTERNVL_TILES, LLAVA_TILES
 from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from ipcv.families.batched import batched_encoder
 from ipcv.families.records import Family
-from ipcv.vision.adapters.batched import ClipEncoder, Idefics3Encoder
 from ipcv.vision.adapters.gemma4 import Gemma4Encoder
 from ipcv.vision.adapters.rotary import Llama4Encoder, Step3Encoder
 from ipcv.vision.adapters.variants import (
     Aimv2Encoder,
     Blip2Encoder,
+    ClipEncoder,
     DeitEncoder,
     GitEncoder,
     GraniteDoclingEncoder,
+    Idefics3Encoder,
     IJepaEncoder,
     JanusEncoder,
     Molmo2Encoder,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -24,23 +23,13 @@ from ipcv.vision.tokens import TokenRun, Tokens, proportional_attention
 class EveryBlockMethod(VisionMethod):
     """Settings of a method that takes tokens out in every block, and what it makes of them."""
 
-    def removed_before(self, patches: int) -> int:
-        """How many of so many patches of a segment are taken out before the first block."""
-        return 0
-
     @abstractmethod
     def removed_per_block(self, patches: int, depth: int) -> list[int]:
         """How many of so many patches of a segment each of `depth` blocks takes out."""
 
     @abstractmethod
-    def start(
-        self,
-        lengths: tuple[int, ...],
-        protected: int,
-        rows: Tensor,
-        positions: Callable[[], Tensor],
-    ) -> TokenRun:
-        """The run of all rows; `positions` gives `(N, 3)`: frame or tile, row and column."""
+    def start(self, lengths: tuple[int, ...], protected: int, rows: Tensor) -> TokenRun:
+        """The run of all rows; arguments as `TokenRun` has them."""
 
     def engine(self, adapter: EncoderAdapter, record: Record) -> EveryBlockEngine:
         """As for every method. Raises `ValueError` where the tokens must stay as many."""
@@ -105,7 +94,7 @@ class EveryBlockEngine(VisionEngine[_State]):
     ) -> tuple[Tensor, Arguments] | None:
         if index == 0:
             self._start(call, hidden_states, arguments)
-        if not _any_shorter(call.runs, index + 2):
+        if not _any_shorter(call.runs, index + 1):
             return None
         states = self.adapter.rows(hidden_states)
         if call.carried is not None:
@@ -114,32 +103,25 @@ class EveryBlockEngine(VisionEngine[_State]):
         return self.adapter.like(inputs, hidden_states), arguments
 
     def _start(self, call: _State, hidden_states: Tensor, arguments: Arguments) -> None:
-        """All tokens, each of one patch, and those of them that the first block gets."""
+        """All tokens, each of one patch."""
         layout = self.adapter.layout(call.context, hidden_states)
         if layout.padding is not None:
             name = type(self.method).__name__
             raise ValueError(f"{name} does not work with padding: pass images of equal size")
         segments, first = self.adapter.segment_lengths(hidden_states, arguments), 0
-        positions = cache(layout.positions)
         for length, equal in groupby(segments):
             shape = len(list(equal)), length
             rows = torch.arange(shape[0] * length, device=hidden_states.device)
             lengths = self._lengths(length, layout.protected)
-            run = self.method.start(lengths, layout.protected, first + rows.view(shape), positions)
+            run = self.method.start(lengths, layout.protected, first + rows.view(shape))
             call.runs.append(run)
             first += len(rows)
         tokens = [run.lengths for run in call.runs for _ in range(len(run.rows))]
         self.record(EveryBlockCall(layout.item_lengths, tuple(tokens), layout.protected))
-        if _any_shorter(call.runs, 1):
-            states = self.adapter.rows(hidden_states)
-            with full_precision(states.device):
-                begun = [run.begin(states[run.rows]).flatten(0, 1) for run in call.runs]
-            call.carried = torch.cat(begun)
 
     def _lengths(self, length: int, protected: int) -> tuple[int, ...]:
         patches, lengths = length - protected, [length]
-        before, in_blocks = self.method.removed_before, self.method.removed_per_block
-        for r in (before(patches), *in_blocks(patches, self._last + 1)):
+        for r in self.method.removed_per_block(patches, self._last + 1):
             lengths.append(lengths[-1] - min(r, (lengths[-1] - protected) // 2))
         return tuple(lengths)
 
@@ -150,11 +132,11 @@ class EveryBlockEngine(VisionEngine[_State]):
         block = self.adapter.blocks[index]
         attention, normed = self.adapter.attention(block), self.adapter.norm(block)(states)
         rows = torch.cat([run.rows.flatten() for run in runs])
-        parts = [states, normed, *self.adapter.heads(attention, normed, arguments, rows)]
+        parts = [states, *self.adapter.heads(attention, normed, arguments, rows)]
         attend = partial(proportional_attention, scaling(attention), attention_dropout(attention))
         pairs = []
         for run in runs:
-            before, after = run.lengths[index + 1 : index + 3]
+            before, after = run.lengths[index : index + 2]
             tokens, parts = run.split_off(parts, before)
             with full_precision(states.device):
                 pair = run.shrink(Tokens(*tokens), before - after, attend)
@@ -172,13 +154,13 @@ class EveryBlockEngine(VisionEngine[_State]):
 
     def restore(self, call: _State, index: int, states: Tensor) -> Tensor | None:
         """A state for every row; the tokens alone go on to the next block."""
-        if not _any_shorter(call.runs, index + 2):
+        if not _any_shorter(call.runs, index + 1):
             return None
         call.carried = self.adapter.rows(states)
         parts, full = [call.carried], []
         with full_precision(states.device):
             for run in call.runs:
-                (tokens,), parts = run.split_off(parts, run.lengths[index + 2])
+                (tokens,), parts = run.split_off(parts, run.lengths[index + 1])
                 full.append(run.restore(tokens).flatten(0, 1))
         return self.adapter.like(torch.cat(full), states)
 

@@ -14,8 +14,9 @@ from ipcv.vision.records import Record
 class VisionMethod(Config, ABC):
     """Settings of a method for the vision encoder, and what runs it there.
 
-    Subclasses are frozen dataclasses. Most extend `OneStepMethod`, which prunes rows once, or
-    `EveryBlockMethod`, whose tokens get fewer from block to block.
+    Subclasses are frozen dataclasses. They extend `OneStepMethod`, which prunes rows once,
+    `StepsMethod`, which does before several blocks, or `EveryBlockMethod`, whose tokens get fewer
+    in every block.
     """
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -71,7 +72,18 @@ class OneStepMethod(PruningMethod):
             )
 
 
-class OneStepEngine(PruningEngine[PruningState]):
+@dataclass
+class _State(PruningState):
+    """State of one forward of the encoder.
+
+    Attributes:
+        previous: rows `(N, C)` of the input of block `prune_layer - 1`, if there is one.
+    """
+
+    previous: Tensor | None = None
+
+
+class OneStepEngine(PruningEngine[_State]):
     """Runs a method that prunes once."""
 
     def __init__(self, adapter: EncoderAdapter, method: OneStepMethod, record: Record) -> None:
@@ -81,8 +93,8 @@ class OneStepEngine(PruningEngine[PruningState]):
         self.first_block = max(0, first - 1)
         self._behind = min(depth, first + method.stabilization_layers)
 
-    def begin(self, context: Any, full_outputs: set[int]) -> PruningState:
-        return PruningState(context, full_outputs)
+    def begin(self, context: Any, full_outputs: set[int]) -> _State:
+        return _State(context, full_outputs)
 
     def attends(self, index: int) -> bool:
         is_pruned = index >= self.method.prune_layer
@@ -92,7 +104,7 @@ class OneStepEngine(PruningEngine[PruningState]):
         """Whether removed rows serve as keys and values in this block."""
         return self.method.prune_layer <= index < self._behind
 
-    def prune(self, call: PruningState, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
+    def prune(self, call: _State, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
         if index < self.method.prune_layer:
             call.previous = rows
         elif index == self.method.prune_layer:
@@ -100,7 +112,7 @@ class OneStepEngine(PruningEngine[PruningState]):
             return rows if call.selection is None else rows[call.selection.kept]
         return rows
 
-    def _select(self, call: PruningState, rows: Tensor, hidden_states: Tensor) -> None:
+    def _select(self, call: _State, rows: Tensor, hidden_states: Tensor) -> None:
         """Choose the rows to keep and prepare the rebuilding of the others."""
         previous = rows if call.previous is None else call.previous.to(rows.device)
         call.previous = None
@@ -118,7 +130,7 @@ class OneStepEngine(PruningEngine[PruningState]):
                 call.selection = self.method.select(choice, rows)
 
     def keys(
-        self, call: PruningState, selection: Selection, index: int, queries: Tensor
+        self, call: _State, selection: Selection, index: int, queries: Tensor
     ) -> Tensor | None:
         """All normed rows, in the encoder's shape (paper, section 3.3); `queries` are kept ones."""
         if not self._is_stabilized(index):

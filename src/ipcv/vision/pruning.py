@@ -34,14 +34,12 @@ class PruningState(EncoderState):
     """State of one forward of the encoder.
 
     Attributes:
-        previous: rows `(N, C)` of the input of the block before, if a method asks for them.
         selection: what is kept; `None` while that is everything.
         kept: rows `(K, C)` that the block now running takes, before its norm.
         full: rows `(N, C)` of the same block's input, where they are known.
         arguments: the running block's arguments for all rows.
     """
 
-    previous: Tensor | None = None
     selection: Selection | None = None
     kept: Tensor | None = None
     full: Tensor | None = None

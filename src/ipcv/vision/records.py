@@ -147,7 +147,7 @@ class EveryBlockCall(EncoderCall):
 
     Attributes:
         item_lengths: rows per image or video.
-        tokens: per attention segment its rows, its tokens before each block, and behind them all.
+        tokens: per attention segment its tokens before each block, and behind them all.
         protected: of these, how many at the start are no patches.
     """
 
@@ -166,7 +166,7 @@ class EveryBlockCall(EncoderCall):
         while sum(segment[0] for segment in own) < length:
             own.append(next(segments))
         patches = [sum(n) - self.protected * len(own) for n in zip(*own, strict=True)]
-        return ItemStats(patches[0], patches[-1], tuple(patches[2:]), tuple(patches[1:-1]))
+        return ItemStats(patches[0], patches[-1], tuple(patches[1:]), tuple(patches[:-1]))
 
     @property
     def kept_indices(self) -> list[Tensor]:

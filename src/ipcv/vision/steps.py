@@ -118,7 +118,7 @@ class StepsEngine(PruningEngine[_State]):
             return rows
         call.places = layout.positions()
         if layout.padding is not None:
-            call.selection = _without_padding(rows, layout, layout.padding)
+            call.selection = _without_padding(rows, layout)
             kept = call.selection.kept
             rows, call.places = rows[kept], call.places[kept]
         return rows
@@ -148,7 +148,10 @@ class StepsEngine(PruningEngine[_State]):
     def _report(self, call: _State, rows: Tensor) -> None:
         """A record of the call, all of whose removals are behind it."""
         assert call.layout is not None
-        kept = torch.arange(len(rows)) if call.selection is None else call.selection.kept
+        if call.selection is None:
+            kept, _ = _filled(call.layout, rows)
+        else:
+            kept = call.selection.kept
         filled, blocks = call.layout.filled_lengths, []
         for index in range(len(self.adapter.blocks)):
             done = sum(removal.block <= index for removal in self._removals)
@@ -230,15 +233,18 @@ def _selection(
     return Selection(layout, pairs.counts, kept, (Step(kept, removed, rebuilt),), sizes)
 
 
-def _without_padding(rows: Tensor, layout: Layout, padding: Tensor) -> Selection:
+def _filled(layout: Layout, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The indices of those of the rows `(N, C)` that hold a patch, and of the others."""
+    indices = torch.arange(len(rows), device=rows.device)
+    if layout.padding is not None:
+        indices = layout.padding.to(rows.device).int().argsort(stable=True)
+    kept = sum(layout.filled_lengths)
+    return indices[:kept], indices[kept:]
+
+
+def _without_padding(rows: Tensor, layout: Layout) -> Selection:
     """All rows that hold a patch; padding stays as it is."""
-    counts = layout.filled_lengths
-    kept, removed = (
-        padding.to(rows.device)
-        .int()
-        .argsort(stable=True)
-        .split([sum(counts), len(rows) - sum(counts)])
-    )
+    kept, removed = _filled(layout, rows)
     unchanged = Neighbors(removed.new_zeros(len(removed), 0))
     step = Step(kept, removed, Reconstruction(rows[removed], rows[kept], unchanged))
-    return Selection(layout, counts, kept, (step,))
+    return Selection(layout, layout.filled_lengths, kept, (step,))

@@ -17,13 +17,11 @@ class Tokens(NamedTuple):
 
     Attributes:
         states: `(G, n, C)` its input.
-        normed: `(G, n, C)` the same behind its first norm.
         query, key, value: `(G, n, heads, D)`.
         plain_key: `(G, n, heads, D)` keys before rotary embedding.
     """
 
     states: Tensor
-    normed: Tensor
     query: Tensor
     key: Tensor
     value: Tensor
@@ -41,7 +39,7 @@ class TokenRun(ABC):
     """Tokens of `G` consecutive attention segments of equal length, on their way.
 
     Attributes:
-        lengths: rows of a segment, its tokens at the input of each block, and behind them all.
+        lengths: tokens of a segment at the input of each block, and behind them all.
         protected: tokens at the start of a segment that all go on.
         rows: `(G, n)` the input row of each token, whose position it has.
         sizes: `(G, n)` fp32, patches per token.
@@ -51,10 +49,6 @@ class TokenRun(ABC):
     protected: int
     rows: Tensor
     sizes: Tensor
-
-    def begin(self, states: Tensor) -> Tensor:
-        """The tokens `(G, n, C)` for the first block, of its input `(G, lengths[0], C)`."""
-        return states
 
     @abstractmethod
     def shrink(self, tokens: Tokens, r: int, attend: Attend) -> tuple[Tensor, Tensor]:
@@ -92,8 +86,3 @@ def proportional_attention(
         query, key, value, bias, dropout_p=dropout, scale=scale
     )
     return attended.transpose(1, 2).flatten(2)
-
-
-def decreasing(amount: float, depth: int) -> list[int]:
-    """So much in all over `depth` blocks, from twice the mean in the first to none in the last."""
-    return [round(2 * amount / depth * (1 - block / max(1, depth - 1))) for block in range(depth)]

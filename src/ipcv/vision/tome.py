@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from ipcv.core.config import require_integer
 from ipcv.vision.every_block import EveryBlockMethod
 from ipcv.vision.matching import match
-from ipcv.vision.tokens import Attend, TokenRun, Tokens, decreasing
+from ipcv.vision.tokens import Attend, TokenRun, Tokens
 
 Schedule = Literal["constant", "decreasing"]
 
@@ -55,15 +54,9 @@ class ToMe(EveryBlockMethod):
         r = self.r * patches if isinstance(self.r, float) else self.r
         if self.schedule == "constant":
             return [round(r)] * depth
-        return decreasing(r * depth, depth)
+        return [round(2 * r * (1 - block / max(1, depth - 1))) for block in range(depth)]
 
-    def start(
-        self,
-        lengths: tuple[int, ...],
-        protected: int,
-        rows: Tensor,
-        positions: Callable[[], Tensor],
-    ) -> TokenRun:
+    def start(self, lengths: tuple[int, ...], protected: int, rows: Tensor) -> TokenRun:
         """All rows as tokens of one patch each."""
         source = torch.arange(lengths[0], device=rows.device).expand_as(rows)
         sizes = torch.ones(rows.shape, device=rows.device)

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from vllm.platforms import current_platform
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
+from ipcv.integrations.vllm.innermost import flash, run_with, sdpa
 from ipcv.integrations.vllm.settings import Attention
 from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.adapters.batched import BatchedEncoder
@@ -77,13 +77,13 @@ class Tower(EncoderAdapter):
         if keys is None:
             ask = partial(self._count, attention.attn, selection, arguments.get("cu_seqlens"))
             pruned = self.prune_arguments(arguments, selection)
-            return _run(attention, queries, self._others(pruned), ask)
+            return run_with(attention, queries, self._others(pruned), ask)
         others = self._others(arguments)
         forward = partial(type(attention).forward, attention, keys, **others)
         if self.asking == "full":
             everything: Tensor = forward()
             return self.like(self.rows(everything)[selection.kept], everything)
-        return _run(attention, keys, others, partial(self._ask, attention.attn, selection))
+        return run_with(attention, keys, others, partial(self._ask, attention.attn, selection))
 
     def _others(self, arguments: Arguments) -> Arguments:
         return {name: x for name, x in arguments.items() if name != self.states_name}
@@ -96,7 +96,7 @@ class Tower(EncoderAdapter):
             found.append(key.reshape(-1, innermost.num_heads, innermost.head_size))
             return torch.zeros_like(query)
 
-        _run(attention, *self.unplaced(attention, normed), catch)
+        run_with(attention, *self.unplaced(attention, normed), catch)
         return self.gather_heads(found[0])
 
     @abstractmethod
@@ -120,7 +120,7 @@ class Tower(EncoderAdapter):
         """In the place of the innermost attention: kept rows, which count by their sizes."""
         heads = -1, innermost.num_heads, innermost.head_size
         segments = self.segments(boundaries, selection)[1]
-        attend = partial(_sdpa, innermost.scale)
+        attend = partial(sdpa, innermost.scale)
         shape, bias = query.shape, selection.bias
         query, key, value = (x.reshape(heads) for x in (query, key, value))
         output = attend_in_batches(attend, query, key, value, segments, segments, bias)
@@ -150,9 +150,9 @@ class Tower(EncoderAdapter):
         keys, queries = self.segments(cu_seqlens, selection)
         if self.asking == "flash":
             longest = keys.width if max_seqlen is None else int(max_seqlen)  # known to the host
-            output = _flash(innermost, query, key, value, queries, keys, longest)
+            output = flash(innermost, query, key, value, queries, keys, longest)
         else:
-            attend = partial(_sdpa, innermost.scale)
+            attend = partial(sdpa, innermost.scale)
             output = attend_in_batches(attend, query, key, value, queries, keys)
         return output.reshape(shape[0], -1, *shape[2:])
 
@@ -251,16 +251,6 @@ class InternVLChatTower(InternVLTower):
     attention_name = "attn"
 
 
-def _run(attention: Any, states: Tensor, others: Arguments, innermost: Any) -> Tensor:
-    """What an attention returns with something else in the place of its innermost part."""
-    attention.attn.forward = innermost
-    try:
-        output: Tensor = type(attention).forward(attention, states, **others)
-    finally:
-        del attention.attn.forward
-    return output
-
-
 def _rows(rows: Tensor, selection: Selection) -> Tensor:
     return rows[selection.kept]
 
@@ -276,45 +266,6 @@ def _fitting(backend: AttentionBackendEnum) -> Attention:
 
 def _runs(lengths: Sequence[int], device: torch.device) -> Segments:
     return Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)
-
-
-def _sdpa(
-    scale: float, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
-) -> tuple[Tensor, None]:
-    """`(B, heads, rows, D)`, with fewer query rows than others, to `(B, rows, heads, D)`."""
-    output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-    return output.transpose(1, 2), None
-
-
-def _flash(
-    innermost: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    queries: Segments,
-    keys: Segments,
-    max_seqlen: int,
-) -> Tensor:
-    """`(rows, heads, D)`, within segments."""
-    output: Tensor = flash_attention()(
-        query,
-        key,
-        value,
-        cu_seqlens_q=queries.cu_seqlens,
-        cu_seqlens_k=keys.cu_seqlens,
-        max_seqlen_q=max_seqlen,
-        max_seqlen_k=max_seqlen,
-        softmax_scale=innermost.scale,
-        fa_version=innermost._fa_version,
-    )
-    return output
-
-
-def flash_attention() -> Any:
-    """VLLM's flash attention for segments of different lengths; not there on a CPU."""
-    from vllm.v1.attention.backends.fa_utils import flash_attn_varlen_func
-
-    return flash_attn_varlen_func
 
 
 def _let_hooks_run(block: nn.Module) -> None:

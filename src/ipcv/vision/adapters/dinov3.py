@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.batched import Dinov2Encoder, kept_positions
+from ipcv.vision.adapters.batched import kept_positions
+from ipcv.vision.adapters.variants import Dinov2Encoder
 from ipcv.vision.selection import Selection
 
 

@@ -1,15 +1,79 @@
-"""Adapters for batches of images that differ from those in `batched` in little but names."""
+"""Adapters for batches of images that differ from `BatchedEncoder` in little but names."""
 
 from __future__ import annotations
 
 from math import isqrt
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.batched import BatchedEncoder, InternVLEncoder
+from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.adapters.noise import Noise, random_pixels
+
+
+class ClipEncoder(BatchedEncoder):
+    """CLIP: a CLS token before the patches."""
+
+    protected = 1
+
+
+class Idefics3Encoder(BatchedEncoder):
+    """Idefics3 and SmolVLM: images of different size are padded to one."""
+
+    padding_argument = "patch_attention_mask"
+    obstacle = "its images are padded to one size"
+
+
+class Siglip2Encoder(BatchedEncoder):
+    """SigLIP 2 with native aspect ratio (NaFlex): patch sequences are padded to one length."""
+
+    padding_argument = "pixel_attention_mask"
+    obstacle = "its images are padded to one length"
+
+    def columns(self, arguments: Arguments) -> Tensor:
+        shapes: Tensor = arguments["spatial_shapes"]
+        return shapes[:, 1]
+
+
+class InternVLEncoder(BatchedEncoder):
+    """InternVL: a CLS token, and in some sizes norms on queries and keys."""
+
+    blocks_path = "encoder.layer"
+    norm_name = "layernorm_before"
+    attention_name = "attention"
+    output_name = "projection_layer"
+    protected = 1
+
+    def project(
+        self, attention: Any, queries: Tensor, keys: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = super().project(attention, queries, keys)
+        return attention.q_norm(query), key, value
+
+    def project_key(self, attention: Any, keys: Tensor) -> Tensor:
+        key: Tensor = attention.k_norm(super().project_key(attention, keys))
+        return key
+
+    def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
+        projected: Tensor = attention.projection_dropout(
+            super().project_attended(attention, attended)
+        )
+        return projected
+
+
+class Dinov2Encoder(BatchedEncoder):
+    """DINOv2: a CLS token and, in one variant, registers."""
+
+    blocks_path = "encoder.layer"
+    norm_name = "norm1"
+    attention_name = "attention"
+    output_name = "o_proj"
+    padding_argument = "attention_mask"
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__(encoder)
+        self.protected = 1 + getattr(encoder.config, "num_register_tokens", 0)
 
 
 class VitEncoder(BatchedEncoder):
