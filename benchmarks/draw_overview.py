@@ -18,7 +18,7 @@ from ipcv.models import EXAMPLE, TINY
 from ipcv.vision.one_step import OneStepMethod
 from write_tables import ROOT, read
 
-METHODS = ("published", "mixed-resolution", "adaptive", "tome-decreasing", "downsample")
+METHODS = ("published", "mixed-resolution", "tome-decreasing", "downsample")
 
 
 def kept_patches() -> tuple[Image.Image, str, float]:
