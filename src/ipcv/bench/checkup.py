@@ -17,6 +17,7 @@ from ipcv.inputs.loading import meta_model
 from ipcv.settings.methods import LANGUAGE, VISION
 from ipcv.settings.presets import Preset, preset
 from ipcv.settings.typed import Given
+from ipcv.vision.pruning import PruningMethod
 
 PRESET = "preset"
 
@@ -99,7 +100,8 @@ def _facts(model: nn.Module, config: Any, language: Sequence[str]) -> dict[str, 
         "vLLM": "not served compressed",
     }
     if served:
-        facts["vLLM"] = f"served as {served}, by ipcv and mixed-resolution"
+        methods = [name for name, kind in VISION.items() if issubclass(kind, PruningMethod)]
+        facts["vLLM"] = f"served as {served}, by {', '.join(methods)}"
     return facts
 
 
