@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import ipcv
 from ipcv import Adaptive
 from ipcv.families import adapter_for
-from ipcv.vision import steps
+from ipcv.vision import pairing, steps
 from ipcv.vision.layout import Layout
-from ipcv.vision.matching import beside_places, match, smoothest
+from ipcv.vision.matching import beside_places, match, smooth
+from ipcv.vision.pairing import Pairs
 from tests.vision.adapters.families import FAMILIES, build
 from tests.vision.adapters.reference import batched_runner, packed_runner
 from tests.vision.adapters.test_families import (
@@ -53,6 +54,25 @@ def plain_smoothest(states, places, count, protected):
     return {i: first[i] for i in order[:count]}
 
 
+def plain_smooth_cost(states, places, i, j, protected):
+    """The distance in units of the root mean square of all patches' lengths."""
+    lengths = [float(state.norm()) for state in states[protected:]]
+    return float((states[i] - states[j]).norm()) / math.sqrt(
+        sum(length**2 for length in lengths) / len(lengths)
+    )
+
+
+def plain_twins(keys, places, count, protected):
+    """What goes before another block, and the token with the most similar key and place."""
+    return plain_match(plain_beside(keys, places), count, protected)
+
+
+def plain_twin_cost(keys, places, i, j, protected):
+    """Half the distance between the two vectors of length one."""
+    a, b = (x.double() / x.double().norm() for x in plain_beside(keys, places)[[i, j]])
+    return float((a - b).norm()) / 2
+
+
 def plain_likeness(features, i, j, protected):
     """1 for equal ones, 0 for unlike ones, as seen from the middle of all patches."""
     a, b = ((features[x] - features[protected:].mean(0)).double() for x in (i, j))
@@ -87,23 +107,24 @@ def plain_adaptive(states, rows, places, item, method, blocks, run, keys_of=plai
     """
     patches, history, sizes = len(rows) - item.protected, [], [1] * len(rows)
 
-    def remove(fraction, features, find):
+    def remove(fraction, features, find, cost):
         nonlocal states, rows, places, sizes
         count = min(round(fraction * patches), (len(rows) - item.protected) // 2)
         into = find(features, places, count, item.protected) if count else {}
+        if method.tolerance is not None:
+            costs = {i: cost(features, places, i, j, item.protected) for i, j in into.items()}
+            into = {i: j for i, j in into.items() if costs[i] <= method.tolerance}
         stay = [i for i in range(len(rows)) if i not in into]
         history.append((states, stay, followed(features, places, stay, into)))
         sizes = [sizes[i] + sum(sizes[j] for j in into if into[j] == i) for i in stay]
         states, rows, places = states[stay], rows[stay], places[stay]
 
-    def twins(keys, places, count, protected):
-        return plain_match(plain_beside(keys, places), count, protected)
-
     smooth = method.reduction_ratio * method.smooth_share
-    remove(smooth, states, plain_smoothest)
+    remove(smooth, states, plain_smoothest, plain_smooth_cost)
     for index, block in enumerate(blocks):
         for _, share in (removal for removal in TWINS if removal[0] == index):
-            remove(share * (method.reduction_ratio - smooth), keys_of(block, states), twins)
+            fraction, keys = share * (method.reduction_ratio - smooth), keys_of(block, states)
+            remove(fraction, keys, plain_twins, plain_twin_cost)
         states = copied_through(index, states, rows, sizes, item, run)
     for before, stay, weights in reversed(history):
         full = torch.empty_like(before)
@@ -192,7 +213,7 @@ def check_model(model, inputs, items, method, keys_of=plain_keys):
 
 @pytest.fixture
 def whole_sizes(monkeypatch):
-    monkeypatch.setattr(steps, "_weights", lambda states, *_: torch.ones(states.shape[:2]))
+    monkeypatch.setattr(pairing, "_weights", lambda states, *_: torch.ones(states.shape[:2]))
 
 
 @matrix
@@ -211,12 +232,23 @@ def test_equals_plain_loops_at_other_settings(name, method):
         assert list(item.tokens_per_block) == sorted(item.tokens_per_block, reverse=True)
 
 
+@families
+@pytest.mark.usefixtures("whole_sizes")
+def test_equals_plain_loops_with_a_tolerance(name):
+    """Some patches of each item go, of every item as many as its own costs allow."""
+    kept = []
+    for case in ("two-sizes", "mixed-batch"):
+        call = check(name, case, Adaptive(0.75, tolerance=0.6))
+        kept += [item.kept / item.patches for item in call.items]
+    assert min(kept) < 1
+
+
 @given(st.integers(0, 2), st.integers(0, 1000))
 def test_a_row_counts_as_far_as_it_is_like_who_stands_for_it(protected, seed):
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(2, 9, 4, generator=generator).round()
     kept, destination = match(states, 3, protected)
-    weights = steps._weights(states, kept, destination, protected)
+    weights = pairing._weights(states, kept, destination, protected)
     for group in range(2):
         for i in range(9):
             j = int(kept[group, destination[group, i]])
@@ -228,7 +260,7 @@ def test_sizes_add_up():
     """Over two removals of unequal groups."""
     layout = Layout((4, 2), (4, 2), lambda: torch.zeros(6, 3, dtype=torch.int64))
     rows, places = torch.randn(6, 3), torch.zeros(6, 3, dtype=torch.int64)
-    pairs = steps._Pairs(
+    pairs = Pairs(
         kept=torch.tensor([0, 3, 4, 5]),
         removed=torch.tensor([1, 2]),
         destination=torch.tensor([0, 0, 1, 1, 2, 3]),
@@ -238,7 +270,7 @@ def test_sizes_add_up():
     )
     first = steps._selection(rows, rows, places, layout, pairs, None)
     assert first.sizes.tolist() == [1.5, 1.25, 1, 1]
-    pairs = steps._Pairs(
+    pairs = Pairs(
         kept=torch.tensor([0, 2, 3]),
         removed=torch.tensor([1]),
         destination=torch.tensor([0, 0, 1, 2]),
@@ -247,7 +279,7 @@ def test_sizes_add_up():
         gone=[1, 0],
     )
     rows = rows[first.kept]
-    inner = steps._selection(rows, rows, places[:4], first.remaining(), pairs, first.sizes)
+    inner = steps._selection(rows, rows, places[:4], first.remaining(), pairs, first)
     both = first.then(inner)
     assert both.kept.tolist() == [0, 4, 5]
     assert both.counts == [1, 2]
@@ -317,7 +349,7 @@ def test_smoothest_leaves_who_stands_for_others(rows, columns, protected):
     places = torch.cat([places.new_zeros(protected, 3), places])[None]
     length, r = places.shape[1], rows * columns // 2
     states = torch.randn(1, length, 4)
-    kept, destination = smoothest(states, places, r, protected)
+    kept, destination = smooth(states, places, protected).accept(length, r)
     stay, into = kept[0].tolist(), plain_smoothest(states[0], places[0], r, protected)
     assert stay == [i for i in range(length) if i not in into]
     assert [stay[j] for j in destination[0]] == [into.get(i, i) for i in range(length)]
@@ -346,7 +378,8 @@ def test_ties_are_spread_over_the_picture(patches):
     side = math.isqrt(patches)
     places = torch.cartesian_prod(*map(torch.arange, (1, side, side)))[None]
     states = torch.ones(1, patches, 8)
-    for kept, _ in (smoothest(states, places, patches // 4), match(states, patches // 4)):
+    smoothest = smooth(states, places).accept(patches, patches // 4)
+    for kept, _ in (smoothest, match(states, patches // 4)):
         above = int((kept < patches // 2).sum())
         assert abs(above - kept.shape[1] / 2) < patches / 32
 
@@ -355,7 +388,7 @@ def test_ties_are_spread_over_the_picture(patches):
 def test_schedule(depth):
     removals = Adaptive(0.6, smooth_share=0.5).removals(depth)
     assert sum(removal.fraction for removal in removals) == pytest.approx(0.6)
-    assert [removal.by_keys for removal in removals] == [False, True, True, True, True]
+    assert [removal.by_keys for removal in removals] == [False] + 4 * [True]
     blocks = [removal.block for removal in removals]
     assert blocks == sorted(blocks)
     assert blocks[0] == 0

@@ -47,10 +47,10 @@ def cells(layout: Layout) -> Tensor:
     return number + (group.repeat_interleave(lengths, output_size=len(number)) << 3 * BITS)
 
 
-def cell_numbers(places: Tensor) -> Tensor:
+def cell_numbers(places: Tensor, side: int = SIDE) -> Tensor:
     """Positive numbers of the cells that patches at these frames, rows and columns are in.
 
-    `(..., 3) -> (...)`, int64.
+    `(..., 3) -> (...)`, int64; `side`: patches along the side of a cell.
     """
     frame, y, x = places.unbind(-1)
-    return (frame << 2 * BITS) + (y // SIDE << BITS) + x // SIDE + 1
+    return (frame << 2 * BITS) + (y // side << BITS) + x // side + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -56,23 +58,62 @@ def beside_places(keys: Tensor, places: Tensor) -> Tensor:
     return torch.cat([F.normalize(keys.float(), dim=-1), on_circles], dim=-1)
 
 
-def smoothest(states: Tensor, places: Tensor, r: int, protected: int = 0) -> tuple[Tensor, Tensor]:
-    """The `r` tokens nearest to the first one of their cell of 2 x 2, which stands for them.
+class Offers(NamedTuple):
+    """Tokens of `G` groups that could go, and who would stand for them.
+
+    Attributes:
+        cost: `(G, c)` fp32, how far each is from who would stand for it, as a fraction of their
+            length; infinite where it must stay.
+        target: `(G, c)` int64, the place in its group of who would stand for it.
+        candidates: `(c,)` int64, the places of those that could go.
+    """
+
+    cost: Tensor
+    target: Tensor
+    candidates: Tensor
+
+    def accept(self, length: int, r: int) -> tuple[Tensor, Tensor]:
+        """The `r` cheapest of each group go.
+
+        Returns:
+            `kept (G, length - r)`, which of the `length` tokens stay, and `destination (G,
+            length)`, the place among those of the one that stands for each; int64.
+        """
+        chosen = _lowest(self.cost, r)
+        return _leave_out(self.candidates[chosen], self.target.gather(1, chosen), length)
+
+    def part(self, groups: slice) -> Offers:
+        """Those of some of the groups."""
+        return Offers(self.cost[groups], self.target[groups], self.candidates)
+
+
+def smooth(states: Tensor, places: Tensor, protected: int = 0, side: int = 2) -> Offers:
+    """Tokens for which the first one of their cell could stand.
 
     Args:
         states: `(G, n, C)`, compared by Euclidean distance.
         places: `(G, n, 3)` int64: frame or tile, row and column of each; one frame a group.
-        r: tokens to leave out, at most `(n - protected) // 2`.
         protected: tokens at the start that stay, and that stand for no other.
-
-    Returns:
-        `kept (G, n - r)` and `destination (G, n)`, as `match`.
+        side: patches along the side of a cell.
     """
-    cell = cell_numbers(places[:, protected:])
-    distance, first = distance_to_first(states[:, protected:], cell)
-    left_out = _lowest(distance, r)
-    target = first.gather(1, left_out)
-    return _leave_out(protected + left_out, protected + target, states.shape[1])
+    states = states[:, protected:]
+    distance, first = distance_to_first(states, cell_numbers(places[:, protected:], side))
+    length = ops.norms(states).square().mean(1, keepdim=True).sqrt()
+    finite = torch.finfo(length.dtype)
+    length = length.nan_to_num(nan=1, posinf=finite.max).clamp(min=finite.tiny)
+    candidates = torch.arange(states.shape[1], device=states.device)
+    return Offers(distance / length, protected + first, protected + candidates)
+
+
+def twins(keys: Tensor, places: Tensor, protected: int = 0) -> Offers:
+    """Tokens for which the one with the most similar key could stand, if it is near.
+
+    Every other one could go, as in `match`; arguments as for `smooth`. Its cost is the sine of half
+    the angle.
+    """
+    best, counterpart = best_counterparts(beside_places(keys, places)[:, protected:])
+    candidates = torch.arange(protected, keys.shape[1], 2, device=keys.device)
+    return Offers(((1 - best) / 2).clamp(min=0).sqrt(), protected + 2 * counterpart + 1, candidates)
 
 
 def _lowest(values: Tensor, r: int) -> Tensor:

@@ -260,15 +260,18 @@ def _places(selection: Selection) -> Tensor | None:
 def kept_positions(selection: Selection) -> Tensor:
     """`(B, width)`: the position in its tile of each row carried.
 
-    The rows that only make up the rectangle point at a padding row, which the mask hides.
+    The rows that only make up the rectangle point at a padding row, which the mask hides, or where
+    there is none at the last patch.
     """
     layout, places = selection.layout, _places(selection)
     num_tiles, length = len(selection.counts), layout.group_lengths[0]
     kept = selection.kept % length
-    if places is None or layout.padding is None:
+    if places is None:
         return kept.view(num_tiles, -1)
-    padding = layout.padding.to(kept.device).view(num_tiles, length)
-    positions = padding.int().argmax(1, keepdim=True).repeat(1, max(selection.counts))
+    positions = kept.new_full((num_tiles, max(selection.counts)), length - 1)
+    if layout.padding is not None:
+        padding = layout.padding.to(kept.device).view(num_tiles, length)
+        positions[:] = padding.int().argmax(1, keepdim=True)
     positions.view(-1)[places] = kept
     return positions
 
