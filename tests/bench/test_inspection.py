@@ -59,6 +59,25 @@ def test_neighbours_are_the_nearest_kept():
     assert not len(inspect_image(model, observe, IMAGE, {"": METHOD}, (column, row))[""].neighbors)
 
 
+def test_steps_and_what_follows_what(checkpoint):
+    """Of a method that removes in several steps, whose later ones may take a neighbour away."""
+    model, processor = load(checkpoint, device="cpu")
+    observe, method = observer(model, processor, new_tokens=1), ipcv.Adaptive(0.7)
+    found = inspect_image(model, observe, IMAGE, {"": method})[""]
+    inputs = build_inputs(model, processor, [Media((IMAGE,))], "Describe the image.")
+    with torch.no_grad(), ipcv.compress(model, method) as handle:
+        model(**inputs)
+    (item,) = handle.stats.calls[-1].items
+    expected = patch_mask(inputs["image_grid_thw"][0].tolist(), handle.kept_indices[0])[0]
+    assert torch.equal(found.kept, expected)
+    gone = found.removed_in.flatten().bincount()[1:].cumsum(0)
+    assert set(item.tokens_per_block) <= set((item.patches - gone).tolist())
+    row, column = (found.removed_in == 1).nonzero()[0].tolist()
+    neighbors = inspect_image(model, observe, IMAGE, {"": method}, (column, row))[""].neighbors
+    assert len(neighbors)
+    assert (found.removed_in[tuple(neighbors.T)] != 1).all()
+
+
 def test_a_figure_of_all_settings():
     model = build("dinov2")
     settings = {"a": METHOD, "b": ipcv.IPCV(2, 0.3)}

@@ -24,7 +24,7 @@ from ipcv.bench.variants import UNCOMPRESSED, Variant, method_of
 from ipcv.core.output import to_json
 from ipcv.inputs.media import load_image
 from ipcv.settings.methods import named
-from ipcv.vision.one_step import OneStepMethod
+from ipcv.vision.pruning import PruningMethod
 
 EXAMPLES = 2
 """How many of the best and of the worst pictures are shown."""
@@ -122,7 +122,7 @@ class Handout:
             parts += [self._picture(f"{title}: {image}", image, shown) for image in images]
         return parts
 
-    def _picture(self, title: str, image: str, shown: Mapping[str, OneStepMethod]) -> str:
+    def _picture(self, title: str, image: str, shown: Mapping[str, PruningMethod]) -> str:
         picture = load_image(self.folder / image)
         try:
             found = inspect_image(self.model, self.observe, picture, shown)
@@ -133,20 +133,21 @@ class Handout:
         return html.figure(address, f"{title}; above what is kept, below the errors left")
 
 
-def _shown(variants: Mapping[str, Variant]) -> dict[str, OneStepMethod]:
-    """Per method that prunes once, the variant nearest to `SHOWN_RATIO`."""
-    nearest: dict[str, tuple[str, OneStepMethod]] = {}
+def _shown(variants: Mapping[str, Variant]) -> dict[str, PruningMethod]:
+    """Per method that keeps patches as they are, the variant nearest to `SHOWN_RATIO`."""
+    nearest: dict[str, tuple[str, PruningMethod]] = {}
     for name, variant in variants.items():
         vision, method = variant.vision, method_of(name)
-        if isinstance(vision, OneStepMethod) and name != UNCOMPRESSED:
+        if isinstance(vision, PruningMethod) and name != UNCOMPRESSED:
             before = nearest.get(method)
             if before is None or _distance(vision) < _distance(before[1]):
                 nearest[method] = name, vision
     return dict(nearest.values())
 
 
-def _distance(method: OneStepMethod) -> float:
-    return abs(method.reduction_ratio - SHOWN_RATIO)
+def _distance(method: PruningMethod) -> float:
+    ratio: float = getattr(method, "reduction_ratio", SHOWN_RATIO)
+    return abs(ratio - SHOWN_RATIO)
 
 
 def _cell(value: Estimate | None) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,11 +12,13 @@ from torch import Tensor, nn
 
 from ipcv.bench.quality.fidelity import Observe, patch_errors
 from ipcv.bench.variants import Variant
-from ipcv.core.arguments import Arguments, bind
-from ipcv.families import adapter_for
 from ipcv.vision.adapters.base import EncoderAdapter
-from ipcv.vision.layout import Layout
-from ipcv.vision.one_step import OneStepMethod
+from ipcv.vision.pruning import PruningEngine, PruningMethod
+from ipcv.vision.records import Record
+from ipcv.vision.selection import Selection
+
+Patch = tuple[int, int]
+"""Column and row."""
 
 
 @dataclass(frozen=True)
@@ -27,33 +26,29 @@ class Inspection:
     """One setting on one image. Rows and columns are counted in patches.
 
     Attributes:
-        kept: `(rows, columns)` bool, the patches that go through every block.
-        neighbors: `(k, 2)` row and column of the kept patches that rebuild the chosen one; empty
-            where that is kept itself, or none was chosen.
+        removed_in: `(rows, columns)` int64, the step in which each patch went, from 1 on; 0: kept.
+        neighbors: `(k, 2)` row and column of the patches that rebuild the chosen one; empty where
+            that is kept itself, or none was chosen.
         errors: `(token rows, token columns)` of each visual token, relative to the mean norm of
             the uncompressed ones.
     """
 
-    kept: Tensor
+    removed_in: Tensor
     neighbors: Tensor
     errors: Tensor
 
-
-@dataclass
-class _States:
-    """What the uncompressed encoder had at the pruning layer."""
-
-    layout: Layout | None = None
-    previous: Tensor | None = None
-    rows: Tensor | None = None
+    @property
+    def kept(self) -> Tensor:
+        """`(rows, columns)` bool, the patches that go through every block."""
+        return self.removed_in == 0
 
 
 def inspect_image(
     model: nn.Module,
     observe: Observe,
     image: Image,
-    settings: Mapping[str, OneStepMethod],
-    patch: tuple[int, int] | None = None,
+    settings: Mapping[str, PruningMethod],
+    patch: Patch | None = None,
 ) -> dict[str, Inspection]:
     """Inspect an image under several settings, by name.
 
@@ -62,80 +57,81 @@ def inspect_image(
         observe: shows an image to it.
         image: the image.
         settings: the ways to prune.
-        patch: column and row of a patch whose neighbours are asked for.
+        patch: the patch whose neighbours are asked for.
 
     Raises:
         ValueError: the image is several tiles to this encoder, or has no such patch.
     """
+    reference = observe(image, Variant())
+    if reference.grid is None:
+        raise ValueError("this model's visual tokens are no grid: its errors cannot be drawn")
     result = {}
     for name, method in settings.items():
-        with _captured(adapter_for(model), method.prune_layer) as states:
-            reference = observe(image, Variant())
-        kept, neighbors = _choice(states, method, patch)
-        errors = patch_errors(observe(image, Variant(method)), reference)
-        if reference.grid is None:
-            raise ValueError("this model's visual tokens are no grid: its errors cannot be drawn")
-        result[name] = Inspection(kept, neighbors, errors.view(reference.grid))
+        watched = _Watched(method)
+        errors = patch_errors(observe(image, Variant(watched)), reference)
+        if not watched.seen:
+            raise ValueError(f"{name} removes nothing of this image: there is nothing to inspect")
+        places = _places(watched.seen[0], patch)
+        result[name] = Inspection(*places, errors.view(reference.grid))
     return result
 
 
-@contextmanager
-def _captured(adapter: EncoderAdapter, layer: int) -> Iterator[_States]:
-    states, context = _States(), list[Any]()
+@dataclass(frozen=True)
+class _Watched(PruningMethod):
+    """A method that tells what it selects.
 
-    def enter(module: nn.Module, args: Any, kwargs: Arguments) -> None:
-        arguments = bind(inspect.signature(module.forward), args, kwargs)
-        context.append(adapter.open(arguments, ()))
+    Attributes:
+        method: that does the work.
+        seen: what it selected, call by call.
+    """
 
-    def record(name: str, block: nn.Module, args: Any, kwargs: Arguments) -> None:
-        hidden_states = bind(inspect.signature(block.forward), args, kwargs)["hidden_states"]
-        states.layout = adapter.layout(context[-1], hidden_states)
-        setattr(states, name, adapter.rows(hidden_states))
+    method: PruningMethod
+    seen: list[Selection] = field(default_factory=list)
 
-    hooks = [adapter.encoder.register_forward_pre_hook(enter, with_kwargs=True)]
-    for name, index in (("previous", max(0, layer - 1)), ("rows", layer)):
-        block = adapter.blocks[index]
-        hook = block.register_forward_pre_hook(partial(record, name), with_kwargs=True)
-        hooks.append(hook)
-    try:
-        yield states
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def engine(self, adapter: EncoderAdapter, record: Record) -> PruningEngine[Any]:
+        engine = self.method.engine(adapter, record)
+        engine.selected = self.seen.append
+        return engine
 
 
-def _choice(
-    states: _States, method: OneStepMethod, patch: tuple[int, int] | None
-) -> tuple[Tensor, Tensor]:
-    """The mask of kept patches, and the places of the chosen patch's neighbours."""
-    assert states.layout is not None
-    assert states.previous is not None
-    assert states.rows is not None
-    layout = states.layout
+def _places(selection: Selection, patch: Patch | None) -> tuple[Tensor, Tensor]:
+    """The step in which each patch went, and the places of the chosen patch's neighbours."""
+    layout = selection.layout
     if len(layout.group_lengths) > 1 or layout.padding is not None:
         raise ValueError("this encoder sees the image as several tiles or padded: not supported")
-    positions = layout.positions().cpu()
-    places = positions[layout.protected :, 1:]
-    shape = [int(n) + 1 for n in places.max(0).values]
-    choice = method.choose(states.previous, states.rows, layout)
-    kept = torch.zeros(shape, dtype=torch.bool)
-    kept[tuple(positions[choice.kept.cpu(), 1:][layout.protected :].T)] = True
-    if patch is None or choice.keeps_all:
-        return kept, torch.empty(0, 2, dtype=torch.int64)
-    column, row = patch
-    if not (0 <= row < shape[0] and 0 <= column < shape[1]):
-        raise ValueError(f"there is no patch {column},{row}: the image has {shape[1]} x {shape[0]}")
-    selection = method.select(choice, states.rows)
-    found = (positions[choice.removed.cpu(), 1:] == torch.tensor([row, column])).all(1).nonzero()
-    indices = selection.steps[0].reconstruct.neighbors.indices.cpu()[found.flatten()].flatten()
-    neighbors = choice.kept.cpu()[indices]
-    return kept, positions[neighbors[neighbors >= layout.protected], 1:]
+    places = layout.positions().cpu()[:, 1:]
+    rows, columns = (int(n) + 1 for n in places[layout.protected :].max(0).values)
+    if patch is not None and not (0 <= patch[1] < rows and 0 <= patch[0] < columns):
+        raise ValueError(
+            f"there is no patch {patch[0]},{patch[1]}: the image has {columns} x {rows}"
+        )
+    removed_in = torch.zeros(rows, columns, dtype=torch.int64)
+    left, neighbors = torch.arange(len(places)), places[:0]
+    for number, step in enumerate(selection.steps, start=1):
+        gone, stay = left[step.removed.cpu()], left[step.kept.cpu()]
+        removed_in[tuple(places[gone].T)] = number
+        found = (places[gone] == torch.tensor(patch[::-1])).all(1) if patch else None
+        if found is not None and found.any():
+            near = stay[step.reconstruct.neighbors.indices.cpu()[found].flatten()]
+            neighbors = places[near[near >= layout.protected]]
+        left = stay
+    return removed_in, neighbors
+
+
+VEILS = ((0.0, 0.0, 0.0), (0.0, 0.25, 0.5), (0.0, 0.4, 0.45), (0.2, 0.5, 0.3), (0.5, 0.55, 0.2))
+"""Colours over patches that went in the first step, in the second, and so on."""
+
+
+def veil(removed_in: Tensor) -> Tensor:
+    """`(rows, columns, 4)`: a colour for each patch, transparent over kept ones."""
+    colours = torch.tensor([(0.0,) * 4, *((*colour, 0.75) for colour in VEILS)])
+    return colours[removed_in.clamp(max=len(VEILS))]
 
 
 def draw(
     image: Image,
     inspections: Mapping[str, Inspection],
-    patch: tuple[int, int] | None,
+    patch: Patch | None,
 ) -> Any:
     """A figure: the image, above what is kept per setting, and below the errors.
 
@@ -156,9 +152,7 @@ def draw(
     shown = None
     for (top, bottom), (name, one) in zip(axes.T[1:], inspections.items(), strict=True):
         top.imshow(image, extent=extent)
-        veil = torch.zeros(*shape, 4)
-        veil[..., 3] = 0.75 * ~one.kept
-        top.imshow(veil.numpy(), extent=extent)
+        top.imshow(veil(one.removed_in).numpy(), extent=extent)
         top.set_title(f"{name}: {int(one.kept.sum()):,} kept")
         _mark(top, patch, one.neighbors)
         errors = one.errors.numpy()
@@ -170,11 +164,11 @@ def draw(
     return figure
 
 
-def _mark(axes: Any, patch: tuple[int, int] | None, neighbors: Tensor) -> None:
+def _mark(axes: Any, patch: Patch | None, neighbors: Tensor) -> None:
     if patch is None:
         return
     axes.plot(*patch, "x", color="#D55E00", markersize=9, markeredgewidth=2)
-    places: Sequence[Sequence[int]] = neighbors.tolist()
+    places: list[list[int]] = neighbors.tolist()
     for row, column in places:
         axes.plot(column, row, "s", color="#56B4E9", markersize=5, fillstyle="none")
         axes.plot((patch[0], column), (patch[1], row), color="#56B4E9", linewidth=0.8)

@@ -13,10 +13,10 @@ from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, RatiosOption
 from ipcv.core.output import check_writable
 from ipcv.inputs.media import load_image
-from ipcv.vision.one_step import OneStepMethod
+from ipcv.vision.pruning import PruningMethod
 
-INSPECTED = ("ipcv", "published", "mixed-resolution", *ABLATIONS)
-"""Methods that prune once, whose kept patches can be shown."""
+INSPECTED = ("ipcv", "published", "mixed-resolution", "adaptive", *ABLATIONS)
+"""Methods whose kept patches can be shown."""
 
 
 def inspect(
@@ -51,9 +51,9 @@ def inspect(
     variants = make_variants(loaded, methods, ratios)
     del variants[UNCOMPRESSED]
     visions = {name: variant.vision for name, variant in variants.items()}
-    settings = {name: v for name, v in visions.items() if isinstance(v, OneStepMethod)}
+    settings = {name: v for name, v in visions.items() if isinstance(v, PruningMethod)}
     if not settings:
-        raise ValueError(f"{method} does not prune in one step: nothing to inspect")
+        raise ValueError(f"{method} merges patches in every block: none is kept or removed")
     observe = observer(loaded, processor, new_tokens=1, side=size)
     with terminal.working("inspecting"):
         found = inspect_image(loaded, observe, picture, settings, place)

@@ -50,8 +50,8 @@ class PruningState(EncoderState):
             self.selection.to(device)
 
 
-def _nothing_to_do(states: Tensor) -> None:
-    """What one process does to agree with itself."""
+def _nothing_to_do(what: object) -> None:
+    """What one process does to agree with itself, and whom nobody listens to."""
 
 
 Carried = TypeVar("Carried", bound=PruningState)
@@ -63,9 +63,11 @@ class PruningEngine(VisionEngine[Carried]):
     Attributes:
         agree: makes states that rows are chosen by the same, in place, in all processes that share
             an encoder. Nothing to do in one.
+        selected: is told what the last block ran on, where that was not everything.
     """
 
     agree: Callable[[Tensor], object] = staticmethod(_nothing_to_do)
+    selected: Callable[[Selection], object] = staticmethod(_nothing_to_do)
 
     @abstractmethod
     def prune(self, call: Carried, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
@@ -110,5 +112,7 @@ class PruningEngine(VisionEngine[Carried]):
     def restore(self, call: Carried, index: int, states: Tensor) -> Tensor | None:
         if (selection := call.selection) is None:
             return None
+        if index == self._last:
+            self.selected(selection)
         kept = self.adapter.unpack(states, selection)
         return self.adapter.like(selection.restore(kept), states)
