@@ -23,6 +23,7 @@ from ipcv.families import (
 from ipcv.language.method import LanguageMethod
 from ipcv.settings.methods import LANGUAGE, VISION, from_named, named
 from ipcv.vision.adapters.base import EncoderAdapter
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 
@@ -92,13 +93,15 @@ def save(path: str | Path, settings: Preset, evidence: Mapping[str, Any] | None 
 
 
 def preset(model: nn.Module | str, *, published: bool = False) -> Preset:
-    """The settings for a model: tuned ones where its record has some for its size.
+    """The settings that are known to be good for a model.
+
+    Its vision encoder gets tuned settings where its record has some for its size, else `Adaptive`.
 
     Args:
         model: a model, or a `model_type` such as "qwen2_vl" for the published depth.
-        published: whether to pass over tuned settings.
+        published: whether the vision encoder gets the published settings instead.
 
-    Other models get the published settings, scaled to the depth of encoder and language model.
+    Published settings are scaled to the depth of encoder and language model.
     Scaling keeps the *fractions of the depth*: for an encoder of `depth` blocks, `prune_layer` and
     `stabilization_layers` are the published ones times `depth / published depth`, rounded, and
     `prune_layer` at least 2: what block 0 alone changes tells much less about which patches matter
@@ -117,11 +120,13 @@ def preset(model: nn.Module | str, *, published: bool = False) -> Preset:
         family = family_of(model)
         decoder = family.decoder if model == family.model_types[0] else None
         language = decoder.settings if decoder else None
-        return Preset(family.encoders[0].settings, language)
+        return Preset(family.encoders[0].settings if published else Adaptive(), language)
     kind, module = find_encoder(model)
     adapter = kind.adapter(module)
-    tuned = None if published else kind.tuned.get(_size(adapter))
-    vision = tuned.vision if tuned else scaled_vision(kind, len(adapter.blocks))
+    vision: VisionMethod = scaled_vision(kind, len(adapter.blocks))
+    if not published:
+        tuned = kind.tuned.get(_size(adapter))
+        vision = tuned.vision if tuned else Adaptive()
     return Preset(vision, _scaled_language(model))
 
 
