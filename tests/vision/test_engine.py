@@ -32,8 +32,8 @@ def copy(name):
     return model, FAMILIES[name].inputs(model, [["small", "large"]])
 
 
-def compressed(model, inputs):
-    with ipcv.compress(model, METHOD):
+def compressed(model, inputs, method=METHOD):
+    with ipcv.compress(model, method):
         return model(**inputs)[0]
 
 
@@ -236,17 +236,18 @@ def flash(module, query, key, value, attention_mask, scaling, cu_seq_lens_q=None
     return output.transpose(1, 2), None
 
 
+@pytest.mark.parametrize("method", [METHOD, ipcv.Adaptive(0.5)], ids=["ipcv", "adaptive"])
 @pytest.mark.parametrize("name", [*SHAPES, "siglip2_vision_model"])
-def test_flash_attention(name, monkeypatch):
+def test_flash_attention(name, method, monkeypatch):
     functions = ALL_ATTENTION_FUNCTIONS._global_mapping
     monkeypatch.setitem(functions, "flash_attention_2", flash)
     model, inputs = copy(name)
-    expected = compressed(model, inputs)
+    expected = compressed(model, inputs, method)
     encoder = adapter_for(model).encoder
     before = encoder.config._attn_implementation
     encoder.config._attn_implementation = "flash_attention_2"
     assert before != "flash_attention_2"
-    output = compressed(model, inputs)
+    output = compressed(model, inputs, method)
     if name == "siglip2_vision_model":  # what padding holds is nobody's business
         filled = inputs["pixel_attention_mask"].bool()
         output, expected = output[filled], expected[filled]

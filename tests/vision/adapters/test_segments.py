@@ -11,7 +11,7 @@ from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.qwen2_vl.modeling_qwen2_vl import eager_attention_forward
 
-from ipcv.vision.adapters.segments import Segments, attend_in_turns, attend_padded
+from ipcv.vision.adapters.segments import Segments, attend_in_turns, attend_padded, biased
 
 HEADS, SIZE, SCALE = 2, 4, 0.7
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
@@ -86,3 +86,19 @@ def test_empty_segments_leave_gradients_finite(way):
 
 def test_lengths_that_the_host_knows_are_not_read_from_the_device():
     assert Segments(torch.empty(3, device="meta"), (2, 3)).lengths == (2, 3)
+
+
+@dtypes
+@pytest.mark.parametrize("size", [4, 14, 72, 80])
+def test_a_bias_in_channels_of_its_own(dtype, size):
+    generator = torch.Generator().manual_seed(size)
+    query, key, value = (torch.randn(9, HEADS, size, generator=generator) for _ in range(3))
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    bias = torch.randint(1, 60, (9,), generator=generator).float().log()
+    wide = biased(query, key, value, bias, SCALE)
+    assert all(states.shape[-1] % 8 == 0 for states in wide)
+    products = torch.einsum("qhd,khd->hqk", *(states.double() for states in wide[:2])) * SCALE
+    expected = torch.einsum("qhd,khd->hqk", query.double(), key.double()) * SCALE + bias
+    torch.testing.assert_close(products, expected, atol=1e-4, rtol=0)  # in half precision, too
+    assert torch.equal(wide[2][..., :size], value)
+    assert not wide[2][..., size:].any()

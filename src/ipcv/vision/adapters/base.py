@@ -198,33 +198,23 @@ def is_plain_linear(module: nn.Module) -> bool:
     )
 
 
-def attention_function(
-    attention: Any, is_biased: bool
-) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    """The attention implementation (eager, sdpa, flash, …) that the module is configured to use.
-
-    Sdpa instead of a flash one, which takes no bias on the products.
-    """
+def attention_function(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The attention implementation (eager, sdpa, flash, …) that the module is configured to use."""
     from sys import modules
 
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     eager = modules[type(attention).__module__].eager_attention_forward
-    name = attention.config._attn_implementation
-    if is_biased and "flash" in name:
-        name = "sdpa"
     function: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
-        name, eager
+        attention.config._attn_implementation, eager
     )
     return function
 
 
-def configured_attention(
-    attention: Any, is_biased: bool = False
-) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def configured_attention(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
     """The same as the module itself would call it: `(query, key, value, mask, …)`."""
     return partial(
-        attention_function(attention, is_biased),
+        attention_function(attention),
         attention,
         scaling=scaling(attention),
         dropout=attention_dropout(attention),

@@ -14,7 +14,13 @@ from ipcv.core import ops
 from ipcv.core.arguments import Arguments
 from ipcv.vision.adapters.base import TokenAdapter, configured_attention
 from ipcv.vision.adapters.noise import Noise, tiled_noise
-from ipcv.vision.adapters.segments import Segments, attend_segments, padded_places
+from ipcv.vision.adapters.rectangles import (
+    kept_mask,
+    kept_queries,
+    places_carried,
+    positions_in_tiles,
+)
+from ipcv.vision.adapters.segments import Segments, attend_segments
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
@@ -64,11 +70,11 @@ class BatchedEncoder(TokenAdapter):
         return int(width // (size if isinstance(size, int) else size[-1]))
 
     def layout(self, context: Context, hidden_states: Tensor) -> Layout:
-        num_tiles, length, _ = hidden_states.shape
+        (num_tiles, length, _), device = hidden_states.shape, hidden_states.device
         tiles = context.tiles if sum(context.tiles) == num_tiles else [1] * num_tiles
         padding, padding_lengths = None, ()
         if context.filled is not None:
-            filled = context.filled.to(hidden_states.device).bool().reshape(num_tiles, length)
+            filled = context.filled.to(device).bool().reshape(num_tiles, length)
             is_empty = ~filled & filled.any(1, keepdim=True)  # all padding: nothing to tell apart
             if any(lengths := is_empty.sum(1).tolist()):
                 padding, padding_lengths = is_empty.flatten(), tuple(lengths)
@@ -76,7 +82,7 @@ class BatchedEncoder(TokenAdapter):
             item_lengths=tuple(n * length for n in tiles),
             group_lengths=(length,) * num_tiles,
             positions=partial(
-                _positions, length, self.protected, context.columns, tiles, hidden_states.device
+                positions_in_tiles, length, self.protected, context.columns, tiles, device
             ),
             protected=self.protected,
             rectangular=True,
@@ -91,11 +97,11 @@ class BatchedEncoder(TokenAdapter):
         return rows.view(len(hidden_states), -1, *rows.shape[1:])
 
     def unpack(self, hidden_states: Tensor, selection: Selection) -> Tensor:
-        rows, places = self.rows(hidden_states), _places(selection)
+        rows, places = self.rows(hidden_states), places_carried(selection)
         return rows if places is None else rows[places]
 
     def pack(self, kept: Tensor, hidden_states: Tensor, selection: Selection) -> Tensor:
-        if (places := _places(selection)) is not None:
+        if (places := places_carried(selection)) is not None:
             num_rows = len(selection.counts) * max(selection.counts)
             kept = kept.new_zeros(num_rows, *kept.shape[1:]).index_copy_(0, places, kept)
         return self.like(kept, hidden_states)
@@ -107,7 +113,7 @@ class BatchedEncoder(TokenAdapter):
         mask = arguments.get("attention_mask")
         if mask is None:
             return arguments.copy()
-        kept = selection.once("mask", mask, compute=partial(_kept_mask, mask, selection))
+        kept = selection.once("mask", mask, compute=partial(kept_mask, mask, selection))
         return arguments | {"attention_mask": kept}
 
     def attend(
@@ -126,17 +132,18 @@ class BatchedEncoder(TokenAdapter):
         )
         query = self.embed_positions(attention, query, arguments, selection)
         key = self.embed_positions(attention, key, arguments, selection if keys is None else None)
-        weights = None
-        if keys is not None and mask is not None and mask.dim() == 2:
-            output = self._attend_unpadded(attention, query, key, value, selection)
+        weights, is_flash = None, "flash" in attention.config._attn_implementation
+        if is_flash and (keys is None or mask is not None):
+            attended = query, key, value
+            output = self._attend_unpadded(attention, *attended, selection, keys is None)
         else:
             if keys is None:
                 mask = self._bias_mask(selection, queries, query.dtype)
             elif mask is not None:
                 mask = selection.once(
-                    "queries", mask, compute=partial(_kept_queries, mask, selection)
+                    "queries", mask, compute=partial(kept_queries, mask, selection)
                 )
-            attend = configured_attention(attention, is_biased=keys is None)
+            attend = configured_attention(attention)
             states = (x.transpose(1, 2) for x in (query, key, value))
             output, weights = attend(*states, mask)
         return self.project_attended(attention, output.flatten(2)), weights
@@ -145,7 +152,7 @@ class BatchedEncoder(TokenAdapter):
         self, selection: Selection, carried: Tensor, dtype: torch.dtype
     ) -> Tensor | None:
         """`(B, 1, 1, width)`, what is added for each of the rows carried, as a key."""
-        places, bias = _places(selection), selection.bias
+        places, bias = places_carried(selection), selection.bias
         if bias is None:
             bias = torch.zeros_like(selection.kept, dtype=dtype)
             if places is None:
@@ -205,88 +212,44 @@ class BatchedEncoder(TokenAdapter):
         return states
 
     def _attend_unpadded(
-        self, attention: Any, query: Tensor, key: Tensor, value: Tensor, selection: Selection
+        self,
+        attention: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        selection: Selection,
+        kept_alone: bool,
     ) -> Tensor:
         """For flash attention, whose padding mask `(B, S)` needs as many queries as keys.
 
         It gets the rows without padding instead, packed: `(B, rows, heads, D)`.
         """
-        layout, device = selection.layout, query.device
-        filled = layout.filled_lengths
-        if layout.padding is not None:
-            order = layout.padding.to(device).int().argsort(stable=True)
-            key, value = (self.rows(x)[order[: sum(filled)].sort().values] for x in (key, value))
-        else:
-            key, value = self.rows(key), self.rows(value)
         queries, keys = selection.once(
-            "unpadded",
-            layout,
-            compute=lambda: [
-                Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)
-                for lengths in (selection.counts, filled)
-            ],
+            "unpadded", selection.layout, compute=partial(_unpadded, selection, query.device)
         )
-        rows = self.unpack(query, selection)
-        output = attend_segments(attention, rows, key, value, queries, keys, max(filled))
+        rows, bias = self.unpack(query, selection), None
+        if kept_alone:
+            keys, bias = queries, selection.bias
+            key, value = (self.unpack(x, selection) for x in (key, value))
+        else:
+            key, value = (self._filled(x, selection.layout) for x in (key, value))
+        longest = max(keys.lengths)
+        output = attend_segments(attention, rows, key, value, queries, keys, longest, bias)
         return self.pack(output, query, selection)
 
-
-def _positions(
-    length: int,
-    protected: int,
-    columns: int | Tensor,
-    tiles: Sequence[int],
-    device: torch.device,
-) -> Tensor:
-    """`(B * length, 3)`: tile within its image, row and column; zeros for protected tokens."""
-    patch = (torch.arange(length, device=device) - protected).clamp(min=0)
-    width = torch.as_tensor(columns, device=device).view(-1, 1)
-    tile = ops.upload([[i] for n in tiles for i in range(n)], device)
-    return torch.stack(torch.broadcast_tensors(tile, patch // width, patch % width), -1).view(-1, 3)
+    def _filled(self, states: Tensor, layout: Layout) -> Tensor:
+        """Of the states of all rows those that hold a patch."""
+        rows = self.rows(states)
+        if layout.padding is None:
+            return rows
+        order = layout.padding.to(rows.device).int().argsort(stable=True)
+        return rows[order[: sum(layout.filled_lengths)].sort().values]
 
 
-def _places(selection: Selection) -> Tensor | None:
-    """`(K,)`: where the kept rows are in the `(B, width)` rows carried; `None` if that is all."""
-    counts, width = selection.counts, max(selection.counts)
-    if min(counts) == width:
-        return None
-    return selection.once(
-        "places",
-        counts,
-        compute=lambda: padded_places(counts, selection.kept.device),
+def _unpadded(selection: Selection, device: torch.device) -> tuple[Segments, Segments]:
+    """The kept rows, and all rows that hold a patch, image by image."""
+    kept, filled = (
+        Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)
+        for lengths in (selection.counts, selection.layout.filled_lengths)
     )
-
-
-def kept_positions(selection: Selection) -> Tensor:
-    """`(B, width)`: the position in its tile of each row carried.
-
-    The rows that only make up the rectangle point at a padding row, which the mask hides, or where
-    there is none at the last patch.
-    """
-    layout, places = selection.layout, _places(selection)
-    num_tiles, length = len(selection.counts), layout.group_lengths[0]
-    kept = selection.kept % length
-    if places is None:
-        return kept.view(num_tiles, -1)
-    positions = kept.new_full((num_tiles, max(selection.counts)), length - 1)
-    if layout.padding is not None:
-        padding = layout.padding.to(kept.device).view(num_tiles, length)
-        positions[:] = padding.int().argmax(1, keepdim=True)
-    positions.view(-1)[places] = kept
-    return positions
-
-
-def _kept_queries(mask: Tensor, selection: Selection) -> Tensor:
-    """The queries carried, of a mask `(B, heads, S, S)`."""
-    index = kept_positions(selection)[:, None, :, None]
-    mask = mask.expand(len(index), -1, -1, -1)
-    return mask.gather(2, index.expand(-1, mask.shape[1], -1, mask.shape[3]))
-
-
-def _kept_mask(mask: Tensor, selection: Selection) -> Tensor:
-    """The rows carried, of a mask over keys `(B, S)` or queries and keys `(B, heads, S, S)`."""
-    positions = kept_positions(selection)
-    if mask.dim() == 2:
-        return mask.gather(1, positions)
-    mask, index = _kept_queries(mask, selection), positions[:, None, None, :]
-    return mask.gather(3, index.expand(-1, *mask.shape[1:3], -1))
+    return kept, filled

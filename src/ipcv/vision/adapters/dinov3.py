@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.batched import kept_positions
+from ipcv.vision.adapters.rectangles import kept_positions
 from ipcv.vision.adapters.variants import Dinov2Encoder
 from ipcv.vision.selection import Selection
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.batched import BatchedEncoder, Context, kept_positions
+from ipcv.vision.adapters.batched import BatchedEncoder, Context
 from ipcv.vision.adapters.noise import Noise, random_pixels
+from ipcv.vision.adapters.rectangles import kept_positions
 from ipcv.vision.selection import Selection
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.batched import BatchedEncoder, kept_positions
+from ipcv.vision.adapters.batched import BatchedEncoder
+from ipcv.vision.adapters.rectangles import kept_positions
 from ipcv.vision.selection import Selection
 
 

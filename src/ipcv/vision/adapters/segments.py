@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ipcv.core import ops
 from ipcv.core.memo import Memo
-from ipcv.vision.adapters.base import configured_attention
+from ipcv.vision.adapters.base import configured_attention, scaling
 
 MOST_PADDING = 4
 """Up to how many times the products of queries and keys padding may cost."""
@@ -100,22 +101,44 @@ def attend_segments(
 ) -> Tensor:
     """Attention of packed `(rows, heads, D)` within segments: `(query rows, heads, D)`.
 
-    Flash attention takes segments as they are, and rows of `max_seqlen` at most; but no `bias`
-    `(key rows,)`, which is added to the products with each key.
+    `bias (key rows,)` is added to the products with each key. Flash attention takes segments as
+    they are, of `max_seqlen` rows at most, and the bias as channels of its own.
     """
-    attend: AttendFunction = configured_attention(attention, is_biased=bias is not None)
-    if bias is None and "flash" in attention.config._attn_implementation:
-        if max_seqlen is None:
-            max_seqlen = int(keys.cu_seqlens.diff().max())
-        attend = partial(
-            attend,
-            cu_seq_lens_q=queries.cu_seqlens,
-            cu_seq_lens_k=keys.cu_seqlens,
-            max_length_q=max_seqlen,
-            max_length_k=max_seqlen,
-        )
-        return _batch(attend, query[None], key[None], value[None]).flatten(0, 1)
-    return attend_in_batches(attend, query, key, value, queries, keys, bias)
+    attend: AttendFunction = configured_attention(attention)
+    if "flash" not in attention.config._attn_implementation:
+        return attend_in_batches(attend, query, key, value, queries, keys, bias)
+    if max_seqlen is None:
+        max_seqlen = int(keys.cu_seqlens.diff().max())
+    attend = partial(
+        attend,
+        cu_seq_lens_q=queries.cu_seqlens,
+        cu_seq_lens_k=keys.cu_seqlens,
+        max_length_q=max_seqlen,
+        max_length_k=max_seqlen,
+    )
+    width = query.shape[-1]
+    if bias is not None:
+        query, key, value = biased(query, key, value, bias, scaling(attention))
+    return _batch(attend, query[None], key[None], value[None]).flatten(0, 1)[..., :width]
+
+
+def biased(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scaling: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """States whose scaled products have `bias (key rows,)` in them, for kernels that take none.
+
+    `(rows, heads, D) -> (rows, heads, E)`, `E` the next multiple of 8 with room for two. Queries
+    have ones there, and keys the bias, as it is rounded and what rounding leaves; the rest is 0.
+    """
+    width = query.shape[-1]
+    padding = 0, 2 + (-width - 2) % 8
+    query, key, value = (F.pad(states, padding) for states in (query, key, value))
+    wanted = bias.float()[:, None] / scaling
+    rounded = wanted.to(key.dtype)
+    query[..., width : width + 2] = 1
+    key[..., width] = rounded
+    key[..., width + 1] = (wanted - rounded.float()).to(key.dtype)
+    return query, key, value
 
 
 def attend_in_batches(
