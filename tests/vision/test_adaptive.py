@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -85,15 +86,30 @@ def plain_adaptive(states, rows, places, item, method, blocks, run, keys_of=plai
 
     What stands for others goes into attention as often as it stands.
     """
-    patches, history, sizes = len(rows) - item.protected, [], [1] * len(rows)
+
+    def through(index, states, rows, sizes):
+        return copied_through(index, states, rows, sizes, item, run)
+
+    own_keys = [partial(keys_of, block) for block in blocks]
+    return plain_steps(states, rows, places, item.protected, method, own_keys, through)
+
+
+def plain_steps(states, rows, places, protected, method, keys_of, through, likeness=lambda *_: 1):
+    """As `plain_adaptive`, with the keys that `keys_of` each block, which states go `through`.
+
+    A row counts for another as far as `likeness` says.
+    """
+    patches, history, sizes = len(rows) - protected, [], [1] * len(rows)
 
     def remove(fraction, features, find):
         nonlocal states, rows, places, sizes
-        count = min(round(fraction * patches), (len(rows) - item.protected) // 2)
-        into = find(features, places, count, item.protected) if count else {}
+        count = min(round(fraction * patches), (len(rows) - protected) // 2)
+        into = find(features, places, count, protected) if count else {}
+        for i, j in into.items():
+            sizes[j] += sizes[i] * likeness(features, i, j, protected)
         stay = [i for i in range(len(rows)) if i not in into]
         history.append((states, stay, followed(features, places, stay, into)))
-        sizes = [sizes[i] + sum(sizes[j] for j in into if into[j] == i) for i in stay]
+        sizes = [sizes[i] for i in stay]
         states, rows, places = states[stay], rows[stay], places[stay]
 
     def twins(keys, places, count, protected):
@@ -101,10 +117,10 @@ def plain_adaptive(states, rows, places, item, method, blocks, run, keys_of=plai
 
     smooth = method.reduction_ratio * method.smooth_share
     remove(smooth, states, plain_smoothest)
-    for index, block in enumerate(blocks):
+    for index, keys in enumerate(keys_of):
         for _, share in (removal for removal in TWINS if removal[0] == index):
-            remove(share * (method.reduction_ratio - smooth), keys_of(block, states), twins)
-        states = copied_through(index, states, rows, sizes, item, run)
+            remove(share * (method.reduction_ratio - smooth), keys(states), twins)
+        states = through(index, states, rows, sizes)
     for before, stay, weights in reversed(history):
         full = torch.empty_like(before)
         full[stay] = states
@@ -126,7 +142,7 @@ def copied_through(index, states, rows, sizes, item, run):
     return output
 
 
-def followed(features, places, stay, into):
+def followed(features, places, stay, into, number=steps.FOLLOWED):
     """Of each removed row the kept ones that it follows, with their weights."""
     if not (gone := sorted(into)):
         return {}
@@ -136,7 +152,7 @@ def followed(features, places, stay, into):
     result = {}
     for i, state in zip(gone, own, strict=True):
         near = sorted(range(len(stay)), key=lambda j: math.dist(state, others[j]))
-        near = near[: steps.FOLLOWED]
+        near = near[:number]
         weights = plain_weights("linear", state, [others[j] for j in near])
         result[i] = {stay[j]: weight for j, weight in zip(near, weights, strict=True)}
     return result
