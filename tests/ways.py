@@ -340,8 +340,19 @@ EXPORTED = "got GraphModule"
 compiled = partial(torch.compile, backend="eager")
 
 
+def quick_to_trace(model, method):
+    """The model of two blocks, and Adaptive in two steps: tracing an operation takes long."""
+    shorten(model, 2)
+    return ipcv.Adaptive(0.05) if isinstance(method, ipcv.Adaptive) else method
+
+
+def shorten(model, depth):
+    del adapter_for(model).encoder.get_submodule(adapter_for(model).blocks_path)[depth:]
+
+
 @way("torch.compile of the model after compress")
 def _(model, inputs, method):
+    method = quick_to_trace(model, method)
     expected = plain(model, inputs, method)
     with ipcv.compress(model, method):
         return states(compiled(model), inputs), expected
@@ -349,6 +360,7 @@ def _(model, inputs, method):
 
 @way("torch.compile of each block after compress")
 def _(model, inputs, method):
+    method = quick_to_trace(model, method)
     expected = plain(model, inputs, method)
     with ipcv.compress(model, method):
         for block in adapter_for(model).blocks:
@@ -379,16 +391,9 @@ def _(model, inputs, method):
         return states(accelerate.utils.compile_regions(model, backend="eager"), inputs), None
 
 
-def shorten(model, depth):
-    del adapter_for(model).encoder.get_submodule(adapter_for(model).blocks_path)[depth:]
-
-
 @way("torch.export after compress", "right, also for other pixels than it was exported with")
 def _(model, inputs, method):
-    """Of two blocks, and Adaptive in two steps: every operation takes milliseconds to trace."""
-    shorten(model, 2)
-    if isinstance(method, ipcv.Adaptive):
-        method = ipcv.Adaptive(0.05)
+    method = quick_to_trace(model, method)
     with ipcv.compress(model, method):
         exported = torch.export.export(model, (), inputs).module()
         others = {name: x.flip(0) + 1 for name, x in inputs.items()}
