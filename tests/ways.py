@@ -1,24 +1,32 @@
-"""Ways in which people run models, each compared to the plain way. Printed, a table of them.
+"""Ways in which people run models. Printed, a table of them.
 
 A way takes a tiny model, its inputs and a method, compresses, runs, and returns the output and what
-it must be. Or it is refused, by an error with these words.
+it must be. Or it is refused, by an error with these words. The first way is compared to plain loops
+over the model's own blocks, all others to the first.
 """
 
 import copy
 import pickle
 import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import accelerate
 import peft
+import pytest
 import torch
+import torch.distributed as dist
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import ipcv
 from ipcv.baselines import ToMe
 from ipcv.families import adapter_for
+from tests.vision.adapters.families import FAMILIES, build
+from tests.vision.plain import plain_loops
 
 METHODS = {
     "IPCV": ipcv.IPCV(1, 0.5, 2, 3),
@@ -70,12 +78,12 @@ def plain(model, inputs, method):
         return states(model, inputs)
 
 
-@way("eval, no_grad")
+@way("eval, no_grad", "right: equal to plain loops over the model's own blocks")
 def _(model, inputs, method):
     before = states(model, inputs)
-    expected = plain(model, inputs, method)
+    output = plain(model, inputs, method)
     assert torch.equal(states(model, inputs), before)
-    return plain(model, inputs, method), expected
+    return output, plain_loops(model, inputs, method)
 
 
 @way("inference_mode")
@@ -251,6 +259,7 @@ def _(model, inputs, method):
         copied = copy.deepcopy(model)
         output = states(copied, inputs)
         assert len(handle.stats) == 0
+        assert not any("forward" in vars(module) for module in copied.modules())
         for parameter in copied.parameters():
             parameter.zero_()
         assert not torch.allclose(states(copied, inputs), expected)
@@ -304,12 +313,46 @@ def _(model, inputs, method):
     return output, plain(wrapped, inputs, method)
 
 
+def saved(before, model, inputs, method):
+    """The model around an encoder, of which PEFT trains a copy, and the original stays."""
+    family = FAMILIES["llava-clip"]
+    model = copy.deepcopy(build("llava-clip"))
+    inputs = family.inputs(model, [["small"], ["large"]])
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["vision_tower"])
+    uncompressed, expected = states(model, inputs), plain(model, inputs, method)
+    assert not torch.allclose(uncompressed, expected)
+    if before:
+        return plain(peft.get_peft_model(model, config).eval(), inputs, method), expected
+    with ipcv.compress(model, method):
+        wrapped = peft.get_peft_model(model, config).eval()
+        with pytest.warns(UserWarning, match="not through the encoder that is compressed"):
+            return states(wrapped, inputs), uncompressed
+
+
+WAYS["PEFT's modules_to_save before compress"] = Way(partial(saved, True))
+WAYS["PEFT's modules_to_save after compress"] = Way(
+    partial(saved, False), "a warning: the copy that PEFT trains is not compressed"
+)
+
+
 COMPILED = "compress first, then compile"
+EXPORTED = "got GraphModule"
 compiled = partial(torch.compile, backend="eager")
+
+
+def quick_to_trace(model, method):
+    """The model of two blocks, and Adaptive in two steps: tracing an operation takes long."""
+    shorten(model, 2)
+    return ipcv.Adaptive(0.05) if isinstance(method, ipcv.Adaptive) else method
+
+
+def shorten(model, depth):
+    del adapter_for(model).encoder.get_submodule(adapter_for(model).blocks_path)[depth:]
 
 
 @way("torch.compile of the model after compress")
 def _(model, inputs, method):
+    method = quick_to_trace(model, method)
     expected = plain(model, inputs, method)
     with ipcv.compress(model, method):
         return states(compiled(model), inputs), expected
@@ -317,6 +360,7 @@ def _(model, inputs, method):
 
 @way("torch.compile of each block after compress")
 def _(model, inputs, method):
+    method = quick_to_trace(model, method)
     expected = plain(model, inputs, method)
     with ipcv.compress(model, method):
         for block in adapter_for(model).blocks:
@@ -345,6 +389,57 @@ def _(model, inputs, method):
 def _(model, inputs, method):
     with ipcv.compress(model, method):
         return states(accelerate.utils.compile_regions(model, backend="eager"), inputs), None
+
+
+@way("torch.export after compress", "right, also for other pixels than it was exported with")
+def _(model, inputs, method):
+    method = quick_to_trace(model, method)
+    with ipcv.compress(model, method):
+        exported = torch.export.export(model, (), inputs).module()
+        others = {name: x.flip(0) + 1 for name, x in inputs.items()}
+        expected = states(model, others)
+    assert not torch.equal(states(model, others), expected)
+    return exported(**others)[0], expected
+
+
+@way("torch.export before compress", "refused", EXPORTED)
+def _(model, inputs, method):
+    shorten(model, 1)
+    return plain(torch.export.export(model, (), inputs).module(), inputs, method), None
+
+
+def sharded(before, model, inputs, method):
+    """By FSDP2 over a single process: the output, and the gradient behind it."""
+    expected = [plain(model, inputs, method).flatten(), gradients(model, inputs, method)]
+    with one_process() as mesh:
+        shard = partial(fully_shard, mesh=mesh)
+        wrap = lambda: [shard(module) for module in (*adapter_for(model).blocks, model)]  # noqa: E731
+        if before:
+            wrap()
+        with ipcv.compress(model.eval(), method):
+            if not before:
+                wrap()
+            output = states(model, inputs).flatten()
+            with torch.enable_grad():
+                states(model.train(), inputs).square().mean().backward()
+        found = [p.grad.full_tensor().flatten() for p in model.parameters() if p.grad is not None]
+    return torch.cat([output, *found]), torch.cat(expected)
+
+
+@contextmanager
+def one_process():
+    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+    try:
+        yield init_device_mesh("cpu", (1,))
+    finally:
+        dist.destroy_process_group()
+
+
+for before in (True, False):
+    WAYS[f"FSDP2 {'before' if before else 'after'} compress, training"] = Way(
+        partial(sharded, before),
+        "right; torch warns that blocks return a view, which only in-place operations on it spoil",
+    )
 
 
 @way("accelerate's offloading before compress")

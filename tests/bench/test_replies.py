@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ipcv.bench import replies, servers
+from ipcv.bench import replies
 from ipcv.bench.servers import Request, compare_servers
 
 pytest.importorskip("openai")
@@ -48,7 +48,7 @@ def serve() -> Iterator[Callable[[Say, Say], str]]:
     """Starts a server that lists models and answers so; its URL."""
     started = []
 
-    def start(models: Say, answer: Say) -> str:
+    def start(models: Say, answer: Say, status: int = 200) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self._say(models)
@@ -58,7 +58,7 @@ def serve() -> Iterator[Callable[[Say, Say], str]]:
                 self._say(answer)
 
             def _say(self, say: Say) -> None:
-                self.send_response(200)
+                self.send_response(status)
                 self.end_headers()
                 try:
                     say(self.wfile.write)
@@ -82,7 +82,7 @@ def serve() -> Iterator[Callable[[Say, Say], str]]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(replies, "SILENT_SECONDS", 0.5)
     monkeypatch.setattr(replies, "REPLY_SECONDS", 1)
 
 
@@ -91,6 +91,28 @@ PROMPTS = [Request(("data:image/png;base64,",), "red?", "red")] * 2
 
 def ask(url: str) -> str:
     return compare_servers(url, url, PROMPTS, concurrency=1).compressed.replies[0].text
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (says(b'{"error": "too long"}'), "too long"),
+        (says(b""), "500"),
+        (endless(b"x" * 4096), "more"),
+    ],
+)
+def test_an_error(serve: Callable[..., str], body: Say, why: str) -> None:
+    url = serve(body, body, status=500)
+    with pytest.raises(ValueError, match=f"no answer from {url}/: .*{why}"):
+        ask(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://", "http://[::1", "http://127.0.0.1:99999", "file:///dev/zero"]
+)
+def test_what_is_no_server(url: str) -> None:
+    with pytest.raises(ValueError, match="is no URL of a server, such as http"):
+        ask(url)
 
 
 def test_an_answer(serve: Callable[[Say, Say], str]) -> None:

@@ -216,6 +216,7 @@ def test_eval_bad_input(capsys, encoder, tmp_path):
     assert "not a file" in error_of(capsys, "eval", "--settings", tmp_path / "pipe")
     (tmp_path / "pipe").unlink()
     assert "batch-size" in error_of(capsys, "eval", "--batch-size", 10**20)
+    assert "questions" in error_of(capsys, "eval", "--questions", 10**20)
     assert "is not a folder" in error_of(capsys, "eval", "--images", tmp_path / "none")
     assert "holds no image" in error_of(capsys, "eval", "--images", tmp_path)
     assert "answers no questions" in error_of(capsys, "eval", encoder)

@@ -1,5 +1,6 @@
 import struct
 import sys
+import weakref
 import zlib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from ipcv.inputs import decoding, media
+from ipcv.inputs import decoding, media, modes
 
 
 def png_header(path: Path, width: int, height: int) -> Path:
@@ -166,6 +167,22 @@ def test_no_more_pixels_than_processors_take(
     assert smaller.size == (200, 150)
     expected = np.asarray(image.reduce(2), dtype=float)
     assert np.abs(np.asarray(smaller) - expected).mean() < 1
+
+
+def test_nothing_is_held_on_to_while_an_image_is_scaled_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, alive = [], []
+
+    def convert(image: Image.Image) -> Image.Image:
+        read.append(weakref.ref(image))
+        return modes.to_rgb(image)
+
+    monkeypatch.setattr(media, "to_rgb", convert)
+    monkeypatch.setattr(media, "scaled_down", lambda *_: alive.append(read[0]()))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    media.load_image(tmp_path / "a.png")
+    assert alive == [None]
 
 
 def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -105,27 +106,42 @@ def plain_adaptive(states, rows, places, item, method, blocks, run, keys_of=plai
 
     What stands for others goes into attention as often as it stands.
     """
-    patches, history, sizes = len(rows) - item.protected, [], [1] * len(rows)
+
+    def through(index, states, rows, sizes):
+        return copied_through(index, states, rows, sizes, item, run)
+
+    own_keys = [partial(keys_of, block) for block in blocks]
+    return plain_steps(states, rows, places, item.protected, method, own_keys, through)
+
+
+def plain_steps(states, rows, places, protected, method, keys_of, through, likeness=lambda *_: 1):
+    """As `plain_adaptive`, with the keys that `keys_of` each block, which states go `through`.
+
+    A row counts for another as far as `likeness` says.
+    """
+    patches, history, sizes = len(rows) - protected, [], [1] * len(rows)
 
     def remove(fraction, features, find, cost):
         nonlocal states, rows, places, sizes
-        count = min(round(fraction * patches), (len(rows) - item.protected) // 2)
-        into = find(features, places, count, item.protected) if count else {}
+        count = min(round(fraction * patches), (len(rows) - protected) // 2)
+        into = find(features, places, count, protected) if count else {}
         if method.tolerance is not None:
-            costs = {i: cost(features, places, i, j, item.protected) for i, j in into.items()}
+            costs = {i: cost(features, places, i, j, protected) for i, j in into.items()}
             into = {i: j for i, j in into.items() if costs[i] <= method.tolerance}
+        for i, j in into.items():
+            sizes[j] += sizes[i] * likeness(features, i, j, protected)
         stay = [i for i in range(len(rows)) if i not in into]
         history.append((states, stay, followed(features, places, stay, into)))
-        sizes = [sizes[i] + sum(sizes[j] for j in into if into[j] == i) for i in stay]
+        sizes = [sizes[i] for i in stay]
         states, rows, places = states[stay], rows[stay], places[stay]
 
     smooth = method.reduction_ratio * method.smooth_share
     remove(smooth, states, plain_smoothest, plain_smooth_cost)
-    for index, block in enumerate(blocks):
+    for index, keys in enumerate(keys_of):
         for _, share in (removal for removal in TWINS if removal[0] == index):
-            fraction, keys = share * (method.reduction_ratio - smooth), keys_of(block, states)
-            remove(fraction, keys, plain_twins, plain_twin_cost)
-        states = copied_through(index, states, rows, sizes, item, run)
+            fraction = share * (method.reduction_ratio - smooth)
+            remove(fraction, keys(states), plain_twins, plain_twin_cost)
+        states = through(index, states, rows, sizes)
     for before, stay, weights in reversed(history):
         full = torch.empty_like(before)
         full[stay] = states
@@ -147,7 +163,7 @@ def copied_through(index, states, rows, sizes, item, run):
     return output
 
 
-def followed(features, places, stay, into):
+def followed(features, places, stay, into, number=steps.FOLLOWED):
     """Of each removed row the kept ones that it follows, with their weights."""
     if not (gone := sorted(into)):
         return {}
@@ -157,7 +173,7 @@ def followed(features, places, stay, into):
     result = {}
     for i, state in zip(gone, own, strict=True):
         near = sorted(range(len(stay)), key=lambda j: math.dist(state, others[j]))
-        near = near[: steps.FOLLOWED]
+        near = near[:number]
         weights = plain_weights("linear", state, [others[j] for j in near])
         result[i] = {stay[j]: weight for j, weight in zip(near, weights, strict=True)}
     return result

@@ -109,6 +109,7 @@ PARTS = {  # the block's parts by their role: attention, norms, scales, MLP
     "qwen2_vl": (qwen_attention, "norm1", "norm2", None, None),
     "dinov2": (batched_attention, "norm1", "norm2", "layer_scale1", "layer_scale2"),
     "siglip_vision_model": (batched_attention, "layer_norm1", "layer_norm2", None, None),
+    "clip_vision_model": (batched_attention, "layer_norm1", "layer_norm2", None, None),
 }
 
 

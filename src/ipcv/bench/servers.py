@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from ipcv.bench.quality.suite import ANSWER_TOKENS
-from ipcv.bench.replies import CONNECT_SECONDS, SILENT_SECONDS, pieces, told, whole
+from ipcv.bench.replies import client_of, pieces, told, whole
 from ipcv.bench.scenes import HELD_OUT, draw_scene
 
 if TYPE_CHECKING:
@@ -170,26 +170,14 @@ def compare_servers(
 
     Raises:
         ImportError: the `openai` client is not installed.
-        ValueError: there are too few prompts, or a server cannot be reached or refuses one.
+        ValueError: there are too few prompts, a URL is none, or a server cannot be reached or
+            refuses one.
     """
     if len(prompts) <= concurrency:
         raise ValueError(
             f"{len(prompts)} prompts are too few: the first {concurrency} only warm the servers up"
         )
-    try:
-        import openai
-    except ImportError:
-        raise ImportError("asking servers needs the openai client: pip install openai") from None
-
-    clients = [
-        openai.AsyncOpenAI(
-            base_url=address,
-            api_key="none",
-            max_retries=0,
-            timeout=openai.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
-        )
-        for address in (url, url_baseline)
-    ]
+    clients = [client_of(url), client_of(url_baseline)]
     return asyncio.run(_compare(clients, prompts, concurrency, max_tokens, on_step))
 
 

@@ -50,8 +50,12 @@ def bench(
         str | None, Option(help="Instead of a model: a running server that compresses, and")
     ] = None,
     url_baseline: Annotated[str | None, Option(help="one that does not, to ask the same.")] = None,
-    prompts: Annotated[int, Option(min=2, help="For servers: questions of the suite.")] = 64,
-    concurrency: Annotated[int, Option(min=1, help="For servers: requests at a time.")] = 8,
+    prompts: Annotated[
+        int, Option(min=2, max=10_000, help="For servers: questions of the suite.")
+    ] = 64,
+    concurrency: Annotated[
+        int, Option(min=1, max=1_000, help="For servers: requests at a time.")
+    ] = 8,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     json: Annotated[Path | None, Option(help="Write all numbers here.")] = None,

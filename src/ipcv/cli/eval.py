@@ -28,7 +28,8 @@ def evaluate(
     ] = None,
     include: Annotated[Path | None, Option(help="Folder with YAML files of more tasks.")] = None,
     questions: Annotated[
-        int | None, Option(min=1, help="Of the suite, or per task.", show_default="300, or all")
+        int | None,
+        Option(min=1, max=20_000, help="Of the suite, or per task.", show_default="300, or all"),
     ] = None,
     picture: Annotated[
         list[str] | None,

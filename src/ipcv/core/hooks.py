@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from functools import update_wrapper
 from pickle import PicklingError
-from types import MethodType
+from types import CodeType, MethodType
 from typing import Any, Generic, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -65,14 +65,40 @@ class _Replacement(_Installed):
         method = self._replacement if self._hooks else self.original
         return method(*args, **kwargs)
 
+    @property
+    def __code__(self) -> CodeType:
+        """What `torch.export` asks a method for, to say where it is."""
+        return inspect.unwrap(self.original).__code__
+
+    def stands_alone(self, name: str) -> bool:
+        """Whether the module has a method by that name from its class alone, but for us."""
+        below = self.found
+        is_first = below is None or (isinstance(below, _Replacement) and below.stands_alone(name))
+        return name == self._name and is_first
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Method:
-        """What the copy of the module would have without us."""
+        """What the copy of the module would have without us, where others hold on to us."""
         copied = memo.get(id(self._module))
         if copied is None:
             return self
         if self.found is not None:
             return deepcopy(self.found, memo)
         return MethodType(getattr(type(copied), self._name), copied)
+
+
+def _reducing_plainly(reduce: Method) -> Method:
+    """Copies of a module, deep ones and pickles, get their methods from the class."""
+
+    def reduce_ex(protocol: Any) -> tuple[Any, ...]:
+        make, arguments, state, *others = reduce(protocol)
+        plain = {
+            name: value
+            for name, value in state.items()
+            if not (isinstance(value, _Replacement) and value.stands_alone(name))
+        }
+        return (make, arguments, plain, *others)
+
+    return reduce_ex
 
 
 _removed: WeakKeyDictionary[Method, Method | None] = WeakKeyDictionary()
@@ -101,8 +127,12 @@ class Hooks:
         """Put `make(method)` in the place of a method.
 
         Where somebody else has wrapped it since, removal leaves their wrapper alone, inside which
-        the method is then as it was.
+        the method is then as it was. Copies of the module do without it.
         """
+        self._install(module, name, make)
+        self._install(module, "__reduce_ex__", _reducing_plainly)
+
+    def _install(self, module: nn.Module, name: str, make: Callable[[Method], Method]) -> None:
         method = _Replacement(self, module, name, make)
 
         def restore() -> None:

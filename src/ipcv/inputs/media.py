@@ -83,16 +83,21 @@ def load_image(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _fit(image)
-                ImageOps.exif_transpose(image, in_place=True)
-                return scaled_down(to_rgb(image), TAKEN_PIXELS)
+            return scaled_down(_decoded(path), TAKEN_PIXELS)
     except Image.DecompressionBombError as error:
         raise ValueError(f"image {path} is refused: {error}") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that Pillow can read{_hint(path)}") from None
     except Exception as error:  # decoders and plugins raise anything
         raise ValueError(f"image {path} cannot be read: {one_line(error)}") from None
+
+
+def _decoded(path: Path) -> Image.Image:
+    """The image upright in RGB; nothing else of it is held on to, for it is large."""
+    with Image.open(path) as image:
+        _fit(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return to_rgb(image)
 
 
 def load_video(path: Path, num_frames: int = 8) -> Video:

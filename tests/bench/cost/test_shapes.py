@@ -77,5 +77,8 @@ def test_workloads():
         Workload(64, frames=6).for_model(model)
     with pytest.raises(ValueError, match="at least 28 pixels"):
         Workload(20)
+    for slip in ({"side": 99_999}, {"images": 10**9}, {"frames": 10**9}):
+        with pytest.raises(ValueError, match="pixels is more than 1,000,000,000"):
+            Workload(**slip)
     with pytest.raises(ValueError, match="measure its encoder alone"):
         Workload(64).for_model(build_tiny("smolvlm"))

@@ -17,6 +17,9 @@ from ipcv.vision.adapters.noise import Noise
 TEXT_TOKENS = 32
 """Tokens of text in a prompt, besides its images."""
 
+MOST_PIXELS = 1_000_000_000
+"""Of all images or frames together: more are a slip of the hand."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -26,6 +29,9 @@ class Workload:
         side: pixels per side, rounded to what the encoder's patches allow.
         images: how many.
         frames: of a video instead; 0 for images.
+
+    Raises:
+        ValueError: there are none, or more than `MOST_PIXELS`.
     """
 
     side: int = 448
@@ -38,6 +44,8 @@ class Workload:
                 f"a workload needs images of at least 28 pixels a side, got {self.images} of "
                 f"{self.side} pixels and {self.frames} frames"
             )
+        if (pixels := self.side**2 * max(self.images, self.frames)) > MOST_PIXELS:
+            raise ValueError(f"a workload of {pixels:,} pixels is more than {MOST_PIXELS:,}")
 
     def __str__(self) -> str:
         if self.frames:
