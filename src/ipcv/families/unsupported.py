@@ -6,7 +6,6 @@ _SAM = "its encoder is SAM's, whose blocks attend in windows of a grid that must
 _SHRINKS = "its encoder merges patches between its blocks, which then are too few to prune"
 _NO_ENCODER = "it has no vision encoder: patches of pixels go to the language model as they are"
 _CONVOLUTIONS = "its vision encoder is convolutional, without patches that could be left out"
-_TIMM = "its vision encoder is a model of timm, whose blocks are not known"
 _QUANTIZER = "its images are tokenized by convolutions, without patches that could be left out"
 _OWN_ATTENTION = "its vision encoder computes attention by itself, not by those of transformers"
 
@@ -33,7 +32,6 @@ UNSUPPORTED = {
     "mistral4": "it has no vision encoder of its own; Mistral 3 and Mistral Large 4 are known",
     "mllama": "its encoder mixes the tiles of an image and their padding in one sequence",
     "nemotron_h_omni": "its encoder (RADIO) puts summary tokens before each of several images",
-    "perception_lm": _TIMM,
     "pix2struct": _OWN_ATTENTION,
     "pp_chart2table": _SAM,
     "pp_formulanet": _SAM,

@@ -4,6 +4,7 @@ They run through the short matrix of `test_towers.py`; `families.py` has what ru
 """
 
 from functools import partial
+from importlib.util import find_spec
 from math import prod
 from typing import ClassVar
 
@@ -331,3 +332,44 @@ TOWERS = {
     "altclip_vision_model": square("AltCLIPVisionModel", 1),
     "chinese_clip_vision_model": square("ChineseCLIPVisionModel", 1),
 }
+
+
+class TimmImages(Bare):
+    """timm calls pixels `x`."""
+
+    def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
+        return {"x": super().inputs(model, prompts)["pixel_values"]}
+
+
+def timm(name: str, protected: int = 1, **options) -> Family:
+    config = {
+        "img_size": SIDE,
+        "patch_size": 4,
+        "embed_dim": 32,
+        "depth": 4,
+        "num_heads": 4,
+        "num_classes": 4,
+    }
+    shape = TimmImages(protected)
+    return Family(f"timm.{name}", lambda: config | options, shape.inputs, shape.items)
+
+
+TIMM = {  # what differs between those that timm names
+    "timm-vit": timm("VisionTransformer", init_values=0.1),
+    "timm-siglip": timm("VisionTransformer", 0, class_token=False, global_pool="map"),
+    "timm-registers": timm("VisionTransformer", 5, reg_tokens=4, qk_norm=True, scale_attn_norm=True),
+    "timm-deit-distilled": timm("VisionTransformerDistilled", 2),
+    "timm-eva": timm("Eva", qkv_fused=False),
+    "timm-eva02": timm("Eva", use_rot_pos_emb=True, swiglu_mlp=True, scale_mlp=True),
+    "timm-pe": timm(
+        "Eva", use_rot_pos_emb=True, attn_type="rope", use_pre_transformer_norm=True
+    ),
+    "timm-dinov3": timm(
+        "Eva", 5, use_rot_pos_emb=True, rope_type="dinov3", rope_rotate_half=True, num_reg_tokens=4
+    ),
+    "timm-sapiens2": timm(
+        "Eva", use_rot_pos_emb=True, attn_type="rope", qkv_fused=False, num_kv_heads=2, qk_norm=True
+    ),
+}
+if find_spec("timm"):
+    TOWERS |= TIMM

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
 TilesReader = Callable[[Arguments], Sequence[int]]
+AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class EncoderAdapter(ABC):
@@ -24,7 +25,7 @@ class EncoderAdapter(ABC):
     by `unpack` and back by `pack`.
 
     Attributes:
-        encoder: the module whose `forward` starts and ends a compressed call.
+        encoder: the module whose `entries` start and end a compressed call.
         blocks: its transformer blocks.
         tile_sources: methods of the models around it whose arguments tell which tiles make up an
             image: the model, the method's name, and what reads the tiles per image.
@@ -36,6 +37,8 @@ class EncoderAdapter(ABC):
     attention_name: str
     states_name: str = "hidden_states"
     """The argument of a block that holds the hidden states."""
+    entries: Mapping[str, Arguments] = {"forward": {}}
+    """The encoder's methods that run its blocks, and arguments that each has by default."""
     max_patches: int = 16_384
     """The most patches an item is expected to have; settings that would keep none are refused."""
 
@@ -198,9 +201,7 @@ def is_plain_linear(module: nn.Module) -> bool:
     )
 
 
-def attention_function(
-    attention: Any, is_biased: bool
-) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def attention_function(attention: Any, is_biased: bool) -> AttentionFunction:
     """The attention implementation (eager, sdpa, flash, …) that the module is configured to use.
 
     Sdpa instead of a flash one, which takes no bias on the products.
@@ -213,15 +214,11 @@ def attention_function(
     name = attention.config._attn_implementation
     if is_biased and "flash" in name:
         name = "sdpa"
-    function: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
-        name, eager
-    )
+    function: AttentionFunction = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
     return function
 
 
-def configured_attention(
-    attention: Any, is_biased: bool = False
-) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def configured_attention(attention: Any, is_biased: bool = False) -> AttentionFunction:
     """The same as the module itself would call it: `(query, key, value, mask, …)`."""
     return partial(
         attention_function(attention, is_biased),
@@ -240,5 +237,8 @@ def scaling(attention: Any) -> float:
 
 def attention_dropout(attention: Any) -> float:
     """The probability with which attention is dropped: 0 but in training."""
-    name = "attention_dropout" if hasattr(attention, "attention_dropout") else "dropout"
-    return float(getattr(attention, name)) if attention.training else 0.0
+    if not attention.training:
+        return 0.0
+    names = ("attention_dropout", "dropout", "attn_drop")
+    found: Any = next(getattr(attention, name) for name in names if hasattr(attention, name))
+    return float(found.p if isinstance(found, nn.Dropout) else found)

@@ -12,7 +12,11 @@ from torch import Tensor
 
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.base import TokenAdapter, configured_attention
+from ipcv.vision.adapters.base import (
+    AttentionFunction,
+    TokenAdapter,
+    configured_attention,
+)
 from ipcv.vision.adapters.noise import Noise, tiled_noise
 from ipcv.vision.adapters.segments import Segments, attend_segments, padded_places
 from ipcv.vision.layout import Layout
@@ -136,7 +140,7 @@ class BatchedEncoder(TokenAdapter):
                 mask = selection.once(
                     "queries", mask, compute=partial(_kept_queries, mask, selection)
                 )
-            attend = configured_attention(attention, is_biased=keys is None)
+            attend = self.attention_of(attention, is_biased=keys is None)
             states = (x.transpose(1, 2) for x in (query, key, value))
             output, weights = attend(*states, mask)
         return self.project_attended(attention, output.flatten(2)), weights
@@ -156,6 +160,10 @@ class BatchedEncoder(TokenAdapter):
             everything = rows.new_full((len(selection.counts) * max(selection.counts), 1), hidden)
             rows = everything.index_copy_(0, places, rows)
         return self.like(rows, carried).transpose(1, 2)[:, None]
+
+    def attention_of(self, attention: Any, is_biased: bool) -> AttentionFunction:
+        """What attends `(query, key, value, mask)` of `(B, heads, rows, D)`."""
+        return configured_attention(attention, is_biased)
 
     def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
         """What the attention makes of its heads' outputs, side by side."""
