@@ -21,6 +21,7 @@ from ipcv.vision.adapters.variants import (
     QianfanEncoder,
     VitEncoder,
 )
+from ipcv.vision.adapters.vjepa2 import Vjepa2Encoder
 
 IMAGE = "one image per row of the batch"
 TILE = "one image or tile per row of the batch"
@@ -148,6 +149,13 @@ VISION_ONLY = (
         ("ijepa",),
         (batched_encoder("IJepaModel", IJepaEncoder, IMAGE),),
         "facebook/ijepa_vith14_1k",
+    ),
+    Family(
+        "V-JEPA 2",
+        ("vjepa2",),
+        (batched_encoder("VJEPA2Model", Vjepa2Encoder, "one video per row of the batch, rotary"),),
+        "facebook/vjepa2-vitl-fpc64-256",
+        item="video",
     ),
     Family(
         "AIMv2",

@@ -38,6 +38,8 @@ def batched_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
         own = {}
         if "attention_mask" in arguments:
             own["attention_mask"] = None
+        if "position_mask" in arguments:
+            own["position_mask"] = rows[None] % length
         if "freqs_ci" in arguments:
             own["freqs_ci"] = arguments["freqs_ci"][rows % length]
         if (rope := arguments.get("rope")) is not None:

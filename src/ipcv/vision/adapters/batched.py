@@ -125,7 +125,7 @@ class BatchedEncoder(TokenAdapter):
         mask: Tensor | None = arguments.get("attention_mask")
         # (B, rows, heads * D) -> (B, rows, heads, D)
         query, key, value = (
-            x.unflatten(-1, (-1, attention.head_dim))
+            self.by_heads(attention, x)
             for x in self.project(attention, queries, queries if keys is None else keys)
         )
         query = self.embed_positions(attention, query, arguments, selection)
@@ -177,8 +177,7 @@ class BatchedEncoder(TokenAdapter):
         self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         query, key, value = (
-            x.unflatten(-1, (-1, attention.head_dim))
-            for x in self.project(attention, normed, normed)
+            self.by_heads(attention, x) for x in self.project(attention, normed, normed)
         )
         return query, key, value, key
 
@@ -200,8 +199,11 @@ class BatchedEncoder(TokenAdapter):
         return key
 
     def keys(self, attention: Any, normed: Tensor) -> Tensor:
-        key: Tensor = self.project_key(attention, normed).unflatten(-1, (-1, attention.head_dim))
-        return key
+        return self.by_heads(attention, self.project_key(attention, normed))
+
+    def by_heads(self, attention: Any, states: Tensor) -> Tensor:
+        """`(..., heads * D)` as `(..., heads, D)`."""
+        return states.unflatten(-1, (-1, attention.head_dim))
 
     def embed_positions(
         self, attention: Any, states: Tensor, arguments: Arguments, selection: Selection | None
