@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipcv.families.batched import batched_encoder
+from ipcv.families.batched import ANY_DECODER, batched_encoder
 from ipcv.families.records import Family
 from ipcv.vision.adapters.timm import EvaEncoder, TimmEncoder
 
@@ -31,5 +31,6 @@ TIMM = (
         (EVA, VISION_TRANSFORMER),
         "facebook/Perception-LM-1B",
         item="tile or video frame",
+        decoder=ANY_DECODER,
     ),
 )
