@@ -13,8 +13,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 import ipcv
 from ipcv import families
+from tests.families.whole import WHOLE
 from tests.vision.adapters import towers
-from tests.vision.adapters.families import CLIP, FAMILIES, ROPE, SIDE, SIGLIP, TEXT, VISION, build
+from tests.vision.adapters.families import CLIP, FAMILIES, SIDE, SIGLIP, TEXT, VISION, build
 
 METHOD = ipcv.IPCV(1, 0.5, 1, 3)
 IMAGE_TEXT_MODELS = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
@@ -65,14 +66,10 @@ def test_inner_models_and_encoders_are_found(name):
         assert families.adapter_for(model.model).encoder is encoder
 
 
-IN_MATRIX = {build(name).config.model_type for name in FAMILIES}
+IN_MATRIX = {build(name).config.model_type for name in FAMILIES} | set(WHOLE)
+IN_MATRIX.add("perception_lm")  # in `test_timm.py`
 DEFAULTS = {  # where those of transformers make no model
-    "aya_vision": {"vision_config": SIGLIP},
-    "cohere_compass": {"text_config": {"rope_parameters": {"full_attention": ROPE}}},
     "diffusion_gemma": {"text_config": {"num_experts": 2, "moe_intermediate_size": 8}},
-    "gemma4": {"vision_config": {"model_type": "gemma4_vision"}},
-    "granite4_vision": {"deepstack_layer_map": [(0, 0)], "downsample_rate": "1/2"},
-    "hunyuan_vl": {"text_config": {"head_dim": 8}},
 }
 
 
@@ -81,9 +78,8 @@ DEFAULTS = {  # where those of transformers make no model
     sorted(IMAGE_TEXT_MODELS & set(families.supported_model_types()) - IN_MATRIX),
 )
 def test_encoders_are_found_in_whole_models(model_type):
-    if model_type == "perception_lm":
-        pytest.importorskip("timm")
-    config = transformers.AutoConfig.for_model(model_type, **DEFAULTS.get(model_type, {}))
+    options = deepcopy(DEFAULTS.get(model_type, {}))
+    config = transformers.AutoConfig.for_model(model_type, **options)
     with torch.device("meta"):
         model = transformers.AutoModelForImageTextToText.from_config(config)
     adapter = families.adapter_for(model)
@@ -102,13 +98,22 @@ def test_contrastive_models(name):
     assert families.adapter_for(model).encoder is model.vision_model
 
 
-def test_other_encoder_inside_a_supported_family():
-    config = transformers.LlavaConfig(
-        vision_config={"model_type": "pixtral", "hidden_size": 32, "num_hidden_layers": 1},
-        text_config=TEXT | {"model_type": "llama"},
+@pytest.mark.parametrize(
+    ("model_type", "vision", "usual"),
+    [
+        ("llava", "dinov2", "CLIPVisionModel or SiglipVisionModel or PixtralVisionModel"),
+        ("mistral3", "siglip_vision_model", "PixtralVisionModel"),
+        ("gemma3", "clip_vision_model", "SiglipVisionModel"),
+    ],
+)
+def test_other_encoder_inside_a_supported_family(model_type, vision, usual):
+    config = transformers.AutoConfig.for_model(
+        model_type,
+        vision_config=VISION | {"image_size": SIDE, "model_type": vision},
+        text_config=TEXT | ({} if model_type == "gemma3" else {"model_type": "llama"}),
     )
-    model = transformers.LlavaForConditionalGeneration(config)
-    with pytest.raises(ValueError, match="no stock CLIPVisionModel or SiglipVisionModel") as raised:
+    model = transformers.AutoModelForImageTextToText.from_config(config)
+    with pytest.raises(ValueError, match=f"no stock {usual} of transformers in this") as raised:
         ipcv.compress(model, METHOD)
     assert str(raised.value).endswith("ipcv.compress(model.model.vision_tower, ...)")
 

@@ -4,6 +4,7 @@ Each gets one prompt with two images.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
 from inspect import signature
@@ -58,7 +59,7 @@ class Whole:
 def build(name: str, attention: str = "sdpa") -> nn.Module:
     """A model in eval mode; the same object every time."""
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(name, **WHOLE[name].options())
+    config = transformers.AutoConfig.for_model(name, **deepcopy(WHOLE[name].options()))
     kind = transformers.AutoModelForImageTextToText
     given = {} if name == "git" else {"attn_implementation": attention}
     model = kind.from_config(config, **given)
@@ -139,11 +140,9 @@ def naflex() -> dict:
     }
 
 
-HALVES = {
-    "text_config": TEXT
-    | {"rope_parameters": MROPE["rope_parameters"] | {"partial_rotary_factor": 1.0}}
-}
-MULTIMODAL_TEXT = {"text_config": TEXT | MROPE}
+MTEXT = TEXT | MROPE
+"""Positions of time, height and width."""
+ALL_ROTARY = MTEXT | {"rope_parameters": MROPE["rope_parameters"] | {"partial_rotary_factor": 1.0}}
 THREE_LAYERS = {"num_hidden_layers": 3}
 GLM_EXPERTS = {
     "n_routed_experts": 2,
@@ -190,15 +189,13 @@ PIXTRAL = {"model_type": "pixtral", "head_dim": 8}
 COHERE = {"downsample_factor": 2, "alignment_intermediate_size": 32}
 
 WHOLE = {
-    "glm4v": packed("glm4v_vision", **MULTIMODAL_TEXT),
-    "glm46v": packed(
-        "glm4v_vision", text_config=MULTIMODAL_TEXT["text_config"] | {"model_type": "glm4v_text"}
-    ),
-    "glm4v_moe": packed("glm4v_moe_vision", text_config=HALVES["text_config"] | GLM_EXPERTS),
-    "glm_ocr": packed("glm_ocr_vision", **HALVES),
+    "glm4v": packed("glm4v_vision", text_config=MTEXT),
+    "glm46v": packed("glm4v_vision", text_config=MTEXT | {"model_type": "glm4v_text"}),
+    "glm4v_moe": packed("glm4v_moe_vision", text_config=ALL_ROTARY | GLM_EXPERTS),
+    "glm_ocr": packed("glm_ocr_vision", text_config=ALL_ROTARY),
     "ernie4_5_vl_moe": packed(
         "ernie4_5_vl_moe_vision",
-        text_config=MULTIMODAL_TEXT["text_config"]
+        text_config=MTEXT
         | {
             "moe_num_experts": 2,
             "moe_k": 1,
@@ -217,14 +214,14 @@ WHOLE = {
         names={"merge_sizes": "image_merge_sizes"},
         text_config=TEXT | {"model_type": "qwen2"},
     ),
-    "paddleocr_vl": packed("paddleocr_vl_vision", **MULTIMODAL_TEXT),
+    "paddleocr_vl": packed("paddleocr_vl_vision", text_config=MTEXT),
     "kimi_k25": packed(
         "kimi_k25_vision",
         projection_hidden_size=32,
         text_config=TEXT | LATENT_ATTENTION | {"model_type": "deepseek_v3"},
     ),
     "minimax_m3_vl": packed("minimax_m3_vl_vision"),
-    "cosmos3_edge": packed("cosmos3_edge_vision", **MULTIMODAL_TEXT),
+    "cosmos3_edge": packed("cosmos3_edge_vision", text_config=MTEXT),
     "muse_glimmer": packed("muse_glimmer_vision", out_hidden_size=128, projector_hidden_size=32),
     "hyperclovax_vision_v2": packed(QWEN | WINDOWS | {"model_type": "qwen2_5_vl_vision"}),
     "qwen3_omni_moe_thinker": packed(
@@ -236,11 +233,19 @@ WHOLE = {
         "qwen2_5_omni_vision_encoder",
         image_token_index=IMAGE_TOKEN,
         audio_config=AUDIO,
-        **MULTIMODAL_TEXT,
+        text_config=MTEXT,
     ),
     "cosmos3_omni": packed(
         QWEN | DEEPSTACK | {"model_type": "qwen3_vl_vision"},
         text_config=TEXT | MROPE | THREE_LAYERS,
+    ),
+    "llava": batched(
+        PIXTRAL,
+        "mistral",
+        64,
+        with_sizes,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
     ),
     "mistral3": batched(PIXTRAL, "mistral", 16, with_sizes, spatial_merge_size=2),
     "lighton_ocr": batched(PIXTRAL, "qwen3", 16, with_sizes, spatial_merge_size=2),
@@ -360,7 +365,7 @@ WHOLE = {
         lengths=(8, 17),
     ),
     "granite_docling": batched(
-        {"deepstack_visual_indexes": [1, 2], "out_hidden_size": 32}, "", 16, in_one_row_with_mask
+        {"deepstack_visual_indexes": [1, 2], "out_hidden_size": 32}, "", 4, in_one_row_with_mask
     ),
     "mistral_large4": batched(
         PIXTRAL,

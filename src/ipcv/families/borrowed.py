@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ipcv.families.batched import ANY_DECODER, CLIP, IDEFICS3, SIGLIP, SIGLIP2
-from ipcv.families.packed import QWEN2_5_VL, QWEN3_VL, decoder, deepstack_decoder
+from ipcv.families.batched import CLIP, IDEFICS3, SIGLIP, SIGLIP2
+from ipcv.families.decoders import ANY_DECODER, decoder, deepstack_decoder
+from ipcv.families.packed import QWEN2_5_VL, QWEN3_VL
 from ipcv.families.records import Family
 from ipcv.families.separate import PIXTRAL
 from ipcv.vision.adapters.tiles import LLAVA_TILES

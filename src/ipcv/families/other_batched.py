@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipcv.families.batched import ANY_DECODER, batched_encoder
+from ipcv.families.batched import batched_encoder
+from ipcv.families.decoders import ANY_DECODER
 from ipcv.families.records import Family
 from ipcv.vision.adapters.gemma4 import Gemma4Encoder
 from ipcv.vision.adapters.rotary import Llama4Encoder, Step3Encoder

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from ipcv.families.decoders import decoder, deepstack_decoder
 from ipcv.families.images import packed_images
-from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
-from ipcv.language import DART
+from ipcv.families.records import EncoderKind, Family, Size, Tuned
 from ipcv.vision.adapters.packed import (
     DeepStackEncoder,
     DotsEncoder,
@@ -30,11 +30,6 @@ _deepstack_encoder = partial(
     _encoder,
     adapter=DeepStackEncoder,
     shape="packed rows, full attention per frame, DeepStack",
-)
-decoder = partial(DecoderKind, settings=DART(prune_layer=3, reduction_ratio=0.65, normalize=False))
-deepstack_decoder = partial(
-    decoder,  # features of the image are added behind the first layers
-    first_prunable=lambda config: len(config.vision_config.deepstack_visual_indexes or ()),
 )
 _family = partial(
     Family,

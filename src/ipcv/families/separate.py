@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ipcv.families.batched import ANY_DECODER
-from ipcv.families.packed import decoder
+from ipcv.families.decoders import ANY_DECODER, decoder
 from ipcv.families.records import EncoderKind, Family
 from ipcv.vision.adapters.pixtral import PixtralEncoder
 from ipcv.vision.adapters.separate import (

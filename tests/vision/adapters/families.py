@@ -5,6 +5,7 @@ blocks, 32 channels and sees at most some 70 patches per image or tile.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
@@ -222,7 +223,7 @@ def qwen(name: str, vision: dict, text: dict) -> Family:
     def config() -> transformers.PreTrainedConfig:
         return getattr(transformers, f"{name}Config")(
             vision_config={"patch_size": 4, "num_heads": 4, "depth": 4} | vision,
-            text_config=TEXT | text,
+            text_config=deepcopy(TEXT | text),  # which it changes
             **QWEN_TOKENS,
         )
 

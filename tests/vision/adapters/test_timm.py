@@ -7,6 +7,7 @@ from torch import nn
 
 import ipcv
 from ipcv.families import UNSUPPORTED, adapter_for
+from tests.language.masked import dropped_columns, masked
 from tests.vision.adapters.families import IMAGE_TOKEN, TEXT, images, model_class, randomize, tokens
 from tests.vision.adapters.reference import PlainItem
 from tests.vision.adapters.test_families import METHOD, assert_close, captured, plain_outputs
@@ -165,6 +166,11 @@ def test_perception_lm():
         assert not torch.equal(model(**inputs).logits, before)
     assert [item.patches for item in handle.stats.calls[0].items] == [64, 64]
     assert torch.equal(model(**inputs).logits, before)
+    with ipcv.compress(model, language=ipcv.FastV(1, 0.5)) as handle:
+        logits = model(**inputs).logits
+    (prefill,) = handle.stats.prefills
+    with masked(model, dropped_columns(prefill)):
+        assert_close(logits[:, -1], model(**inputs).logits[:, -1])
 
 
 @pytest.mark.parametrize(
