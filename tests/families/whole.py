@@ -76,9 +76,10 @@ def build(name: str, attention: str = "sdpa") -> nn.Module:
 def inputs(name: str) -> dict:
     model, whole = build(name), WHOLE[name]
     prompt = tokens([[(IMAGE_TOKEN, length) for length in whole.lengths]])
-    if "mm_token_type_ids" in signature(model.forward).parameters:
-        prompt["mm_token_type_ids"] = (prompt["input_ids"] == IMAGE_TOKEN).int()
-    return prompt | whole.images()
+    is_image = prompt["input_ids"] == IMAGE_TOKEN
+    others = {"mm_token_type_ids": is_image.int(), "image_embeds_position_mask": is_image}
+    taken = signature(model.forward).parameters
+    return prompt | {key: x for key, x in others.items() if key in taken} | whole.images()
 
 
 def packed(tower: str | dict, merge: int = 2, names: dict | None = None, **options) -> Whole:
@@ -140,6 +141,29 @@ def naflex() -> dict:
     }
 
 
+def gemma4() -> Whole:
+    def config() -> dict:
+        return {
+            "image_token_id": IMAGE_TOKEN,
+            "vision_config": towers.TOWERS["gemma4_vision"].config().to_dict(),
+            "text_config": TEXT
+            | {
+                "global_head_dim": 8,
+                "hidden_size_per_layer_input": 8,
+                "vocab_size_per_layer_input": 64,
+            },
+        }
+
+    def make() -> dict:
+        taken = towers.GEMMA4.inputs(None, [MEDIA])
+        return {
+            "pixel_values": taken["pixel_values"],
+            "image_position_ids": taken["pixel_position_ids"],
+        }
+
+    return Whole(config, make, (6, 12), (24, 48))
+
+
 MTEXT = TEXT | MROPE
 """Positions of time, height and width."""
 ALL_ROTARY = MTEXT | {"rope_parameters": MROPE["rope_parameters"] | {"partial_rotary_factor": 1.0}}
@@ -175,14 +199,24 @@ AUDIO = {
     "output_dim": 32,
     "num_mel_bins": 8,
 }
-QFORMER = {
-    "hidden_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 4,
-    "intermediate_size": 32,
-    "encoder_hidden_size": 32,
-    "vocab_size": 64,
+QUERIES = {
+    "num_query_tokens": 4,
+    "qformer_config": {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "intermediate_size": 32,
+        "encoder_hidden_size": 32,
+        "vocab_size": 64,
+    },
 }
+OPT = TEXT | {
+    "model_type": "opt",
+    "ffn_dim": 32,
+    "word_embed_proj_dim": 32,
+    "max_position_embeddings": 128,
+}
+GROUPED = {"head_dim": 8, "num_key_value_heads": 4}
 QWEN = VISION_WIDTH | {"patch_size": 4, "num_heads": 4, "depth": 4}
 WINDOWS = {"window_size": 16, "fullatt_block_indexes": [1, 3]}
 PIXTRAL = {"model_type": "pixtral", "head_dim": 8}
@@ -324,24 +358,7 @@ WHOLE = {
         (12, 12),
         (48, 48),
     ),
-    "gemma4": Whole(
-        lambda: {
-            "image_token_id": IMAGE_TOKEN,
-            "vision_config": towers.TOWERS["gemma4_vision"].config().to_dict(),
-            "text_config": TEXT
-            | {
-                "hidden_size_per_layer_input": 8,
-                "vocab_size_per_layer_input": 64,
-                "global_head_dim": 8,
-            },
-        },
-        lambda: {
-            {"pixel_position_ids": "image_position_ids"}.get(key, key): value
-            for key, value in towers.GEMMA4.inputs(None, [MEDIA]).items()
-        },
-        (6, 12),
-        (24, 48),
-    ),
+    "gemma4": gemma4(),
     "llama4": batched(
         {
             "intermediate_size": 128,
@@ -412,6 +429,60 @@ WHOLE = {
             "num_hidden_layers": 1,
         },
     ),
+    "molmo2": Whole(
+        lambda: {
+            "image_token_id": IMAGE_TOKEN,
+            "vision_config": VISION | GROUPED | {"num_position_embeddings": 64},
+            "text_config": TEXT,
+            "adapter_config": GROUPED
+            | {
+                "hidden_size": 32,
+                "num_attention_heads": 4,
+                "intermediate_size": 32,
+                "text_hidden_size": 32,
+                "vision_feature_layer": [-1, -2],
+            },
+        },
+        lambda: {
+            "pixel_values": random("large", 2, 64, 48),
+            "image_token_pooling": torch.arange(128).view(32, 4),
+            "image_grids": torch.tensor([[4, 4, 0, 0]] * 2),
+        },
+        (16, 16),
+        (64, 64),
+    ),
+    "deepseek_vl_hybrid": batched(
+        SIGLIP,
+        "llama",
+        64,
+        lambda: squares(high_res_pixel_values=random("large", 2, 3, 64, 64)),
+        high_res_vision_config={
+            "hidden_size": 32,
+            "output_channels": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 64,
+            "patch_size": 16,
+            "mlp_dim": 32,
+            "global_attn_indexes": [1],
+            "window_size": 2,
+        },
+    ),
+    "shieldgemma2": batched(SIGLIP, "", 16, mm_tokens_per_image=16),
+    "kosmos-2": batched(
+        {},
+        "",
+        4,
+        latent_query_num=4,
+        text_config=TEXT
+        | {
+            "embed_dim": 32,
+            "layers": 2,
+            "attention_heads": 4,
+            "ffn_dim": 32,
+            "max_position_embeddings": 128,
+        },
+    ),
     "git": Whole(
         lambda: TEXT | {"vision_config": VISION | {"image_size": SIDE}},
         lambda: {"pixel_values": images(["large"])},
@@ -433,18 +504,25 @@ WHOLE = {
         lengths=(40, 52),
         patches=(128, 192),
     ),
-    "blip-2": batched(
+    "blip-2": batched({}, "", 4, text_config=OPT, **QUERIES),
+    "instructblip": batched(
         {},
-        "opt",
+        "",
         4,
-        qformer_config=QFORMER,
-        num_query_tokens=4,
-        text_config=TEXT
-        | {
-            "model_type": "opt",
-            "ffn_dim": 32,
-            "word_embed_proj_dim": 32,
-            "max_position_embeddings": 128,
-        },
+        lambda: squares(qformer_input_ids=torch.ones(2, 3, dtype=torch.int64)),
+        text_config=OPT,
+        **QUERIES,
+    ),
+    "instructblipvideo": replace(
+        batched(
+            {},
+            "",
+            0,
+            lambda: in_one_row() | {"qformer_input_ids": torch.ones(1, 3, dtype=torch.int64)},
+            video_token_id=IMAGE_TOKEN,
+            text_config=OPT,
+            **QUERIES,
+        ),
+        lengths=(8,),
     ),
 }
