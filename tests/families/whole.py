@@ -45,7 +45,7 @@ class Whole:
     Attributes:
         options: makes the arguments of its configuration.
         images: what it takes for the images of `MEDIA`.
-        lengths: the tokens of each.
+        lengths: the tokens of each; in Pixtral, of each row, as text is in between.
         patches: of each item of the encoder's call.
     """
 
@@ -273,15 +273,20 @@ WHOLE = {
         QWEN | DEEPSTACK | {"model_type": "qwen3_vl_vision"},
         text_config=TEXT | MROPE | THREE_LAYERS,
     ),
-    "llava": batched(
-        PIXTRAL,
-        "mistral",
-        64,
-        with_sizes,
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
+    "llava": replace(
+        batched(
+            PIXTRAL,
+            "mistral",
+            0,
+            with_sizes,
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="full",
+        ),
+        lengths=(8,) * 16,
     ),
-    "mistral3": batched(PIXTRAL, "mistral", 16, with_sizes, spatial_merge_size=2),
+    "mistral3": replace(
+        batched(PIXTRAL, "mistral", 0, with_sizes, spatial_merge_size=2), lengths=(4,) * 8
+    ),
     "lighton_ocr": batched(PIXTRAL, "qwen3", 16, with_sizes, spatial_merge_size=2),
     "aya_vision": batched(SIGLIP, "cohere2", 16, **COHERE),
     "cohere2_vision": batched(SIGLIP, "cohere2", 16, **COHERE),

@@ -15,6 +15,7 @@ BORROWED = (
         ("mistral3",),
         (PIXTRAL,),
         "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
+        decoder=ANY_DECODER,
     ),
     Family("Mistral Large 4", ("mistral_large4",), (PIXTRAL,), "mistralai/Mistral-Large-4-1T-A52B"),
     Family(
