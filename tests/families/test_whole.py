@@ -9,6 +9,7 @@ import ipcv
 from ipcv.families import family_of, find_decoder
 from tests.families.whole import WHOLE, build, inputs
 from tests.language.masked import dropped_columns, masked
+from tests.vision.adapters.families import IMAGE_TOKEN, tokens
 
 VISION = ipcv.IPCV(prune_layer=1, reduction_ratio=0.65, stabilization_layers=2, num_neighbors=3)
 WITH_DECODER = [name for name in WHOLE if family_of(name).decoder]
@@ -33,6 +34,20 @@ def test_vision_side(name):
     (call,) = handle.stats.calls
     assert [item.patches for item in call.items] == list(WHOLE[name].patches)
     assert torch.equal(model(**prompt).logits, before)
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if family_of(name).tiles])
+def test_tiles_compete_within_their_image(name):
+    """What is kept of the second image does not depend on the first."""
+    model, prompt, (_, length) = build(name), inputs(name), WHOLE[name].lengths
+    pixels = {key: value[1:] for key, value in prompt.items() if key[:5] in ("pixel", "image")}
+    alone = tokens([[(IMAGE_TOKEN, length)]]) | pixels
+    kept = []
+    for given in (prompt, alone):
+        with ipcv.compress(model, VISION) as handle:
+            model(**given)
+        kept.append(handle.kept_indices[-1])
+    assert torch.equal(*kept)
 
 
 def layer_of(model):

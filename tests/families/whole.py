@@ -506,7 +506,7 @@ WHOLE = {
             image_token_index=IMAGE_TOKEN,
             **PINPOINTS,
         ),
-        lengths=(40, 52),
+        lengths=(36, 56),
         patches=(128, 192),
     ),
     "blip-2": batched({}, "", 4, text_config=OPT, **QUERIES),

@@ -173,6 +173,20 @@ def test_perception_lm():
         assert_close(logits[:, -1], model(**inputs).logits[:, -1])
 
 
+@pytest.mark.parametrize("name", ["timm-vit", "timm-eva02"])
+def test_layers_that_must_be_called(name):
+    """Where something hangs on a projection, its weight is not sliced."""
+    model, calls = build(name), []
+    with ipcv.compress(model, METHOD):
+        expected = model(PIXELS)
+    hooks = [b.attn.qkv.register_forward_hook(lambda *_: calls.append(1)) for b in model.blocks]
+    with ipcv.compress(model, METHOD):
+        assert_close(model(PIXELS), expected)
+    for hook in hooks:
+        hook.remove()
+    assert calls
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

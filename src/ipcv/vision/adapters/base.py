@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ class EncoderAdapter(ABC):
     attention_name: str
     states_name: str = "hidden_states"
     """The argument of a block that holds the hidden states."""
-    entries: Mapping[str, Arguments] = {"forward": {}}
+    entries: ClassVar[Mapping[str, Arguments]] = {"forward": {}}
     """The encoder's methods that run its blocks, and arguments that each has by default."""
     max_patches: int = 16_384
     """The most patches an item is expected to have; settings that would keep none are refused."""

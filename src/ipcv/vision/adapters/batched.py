@@ -203,7 +203,8 @@ class BatchedEncoder(TokenAdapter):
 
     def by_heads(self, attention: Any, states: Tensor) -> Tensor:
         """`(..., heads * D)` as `(..., heads, D)`."""
-        return states.unflatten(-1, (-1, attention.head_dim))
+        heads: Tensor = states.unflatten(-1, (-1, attention.head_dim))
+        return heads
 
     def embed_positions(
         self, attention: Any, states: Tensor, arguments: Arguments, selection: Selection | None

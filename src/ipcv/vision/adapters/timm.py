@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from sys import modules
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,16 @@ from ipcv.vision.selection import Selection
 class TimmEncoder(BatchedEncoder):
     """`VisionTransformer`: class token and registers, if any, come before the patches."""
 
-    entries = {"forward_features": {}, "forward_intermediates": {"indices": None}}  # noqa: RUF012
+    entries: ClassVar[Mapping[str, Arguments]] = {
+        "forward_features": {},
+        "forward_intermediates": {"indices": None},
+    }
     blocks_path = "blocks"
     norm_name = "norm1"
     attention_name = "attn"
     states_name = "x"
-    block_names = ("Block",)
-    attention_names = ("Attention",)
+    block_names: tuple[str, ...] = ("Block",)
+    attention_names: tuple[str, ...] = ("Attention",)
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__(encoder)
@@ -84,11 +88,11 @@ class TimmEncoder(BatchedEncoder):
     def project(
         self, attention: Any, queries: Tensor, keys: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        query = _normed(attention, attention.q_norm, _projected(attention, 0, queries))
-        return query, self.project_key(attention, keys), _projected(attention, 2, keys)
+        query = self._normed(attention, attention.q_norm, self._projected(attention, 0, queries))
+        return query, self.project_key(attention, keys), self._projected(attention, 2, keys)
 
     def project_key(self, attention: Any, keys: Tensor) -> Tensor:
-        return _normed(attention, attention.k_norm, _projected(attention, 1, keys))
+        return self._normed(attention, attention.k_norm, self._projected(attention, 1, keys))
 
     def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
         projected: Tensor = attention.proj_drop(attention.proj(attention.norm(attended)))
@@ -101,6 +105,26 @@ class TimmEncoder(BatchedEncoder):
         embed: Any = self.encoder.patch_embed
         pixels = random_pixels(self.encoder, frames or images, 3, *embed.img_size)
         return Noise({"x": pixels}, embed.num_patches).as_video(frames or 1)
+
+    def _projected(self, attention: Any, part: int, states: Tensor) -> Tensor:
+        """Queries (part 0), keys or values `(..., heads * D)`; as many heads of each."""
+        if (qkv := attention.qkv) is None:
+            projected: Tensor = (attention.q_proj, attention.k_proj, attention.v_proj)[part](states)
+            groups = attention.num_heads * attention.head_dim // projected.shape[-1]
+            return self.by_heads(attention, projected).repeat_interleave(groups, dim=-2).flatten(-2)
+        names = ("q_bias", "k_bias", "v_bias")  # EVA has these instead of one
+        bias: Tensor | None = getattr(attention, names[part], None)
+        if not is_plain_linear(qkv):
+            projected = qkv(states).chunk(3, dim=-1)[part]
+            return projected if bias is None else projected + bias
+        if qkv.bias is not None:
+            bias = qkv.bias.chunk(3)[part]
+        return F.linear(states, qkv.weight.chunk(3)[part], bias)
+
+    def _normed(self, attention: Any, norm: nn.Module, states: Tensor) -> Tensor:
+        """`(..., heads * D)` behind a norm of each head."""
+        normed: Tensor = norm(self.by_heads(attention, states))
+        return normed.flatten(-2)
 
 
 class EvaEncoder(TimmEncoder):
@@ -159,32 +183,6 @@ class EvaEncoder(TimmEncoder):
 def _require(name: str, known: tuple[str, ...], what: str) -> None:
     if name not in known:
         raise ValueError(f"the {what} are {name}, not {' or '.join(known)}, and not supported")
-
-
-def _projected(attention: Any, part: int, states: Tensor) -> Tensor:
-    """Queries (part 0), keys or values `(..., heads * D)`; as many heads of each."""
-    if (qkv := attention.qkv) is None:
-        projected: Tensor = (attention.q_proj, attention.k_proj, attention.v_proj)[part](states)
-        groups = attention.num_heads * attention.head_dim // projected.shape[-1]
-        return _by_heads(attention, projected).repeat_interleave(groups, dim=-2).flatten(-2)
-    names = ("q_bias", "k_bias", "v_bias")  # EVA has these instead of one
-    bias = getattr(attention, names[part], None)
-    if not is_plain_linear(qkv):
-        projected = qkv(states).chunk(3, dim=-1)[part]
-        return projected if bias is None else projected + bias
-    if qkv.bias is not None:
-        bias = qkv.bias.chunk(3)[part]
-    return F.linear(states, qkv.weight.chunk(3)[part], bias)
-
-
-def _by_heads(attention: Any, states: Tensor) -> Tensor:
-    return states.unflatten(-1, (-1, attention.head_dim))
-
-
-def _normed(attention: Any, norm: nn.Module, states: Tensor) -> Tensor:
-    """`(..., heads * D)` behind a norm of each head."""
-    normed: Tensor = norm(_by_heads(attention, states))
-    return normed.flatten(-2)
 
 
 def _attend(

@@ -52,7 +52,8 @@ class Vjepa2Encoder(BatchedEncoder):
         return key
 
     def by_heads(self, attention: Any, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (attention.num_attention_heads, -1))
+        heads: Tensor = states.unflatten(-1, (attention.num_attention_heads, -1))
+        return heads
 
     def embed_positions(
         self, attention: Any, states: Tensor, arguments: Arguments, selection: Selection | None
