@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test fuzz test-versions test-lmms test-vllm check docs bench gpu clean
+.PHONY: run test fuzz test-versions test-timm test-lmms test-vllm check docs bench gpu clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
@@ -21,6 +21,11 @@ fuzz: .venv/.dev
 test-versions: .venv-oldest/.dev .venv-newest/.dev
 	.venv-oldest/bin/python -m pytest
 	.venv-newest/bin/python -m pytest
+
+# With timm, which wants torchvision, in an environment of its own.
+test-timm: .venv-timm/.dev
+	OMP_NUM_THREADS=1 .venv-timm/bin/python -m pytest -k "timm or every_encoder" \
+		tests/families tests/vision/adapters
 
 # With lmms-eval, which wants an environment of its own: several minutes to install.
 test-lmms: .venv-lmms/.dev
@@ -51,7 +56,7 @@ gpu: .venv/.dev
 	PYTHON=$(BIN)/python tools/gpu/run.sh $(OUT)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-lmms .venv-vllm .venv-docs build/site
+	rm -rf .venv .venv-oldest .venv-newest .venv-timm .venv-lmms .venv-vllm .venv-docs build/site
 
 # The pinned torch first: a CPU build where the index has one, before anything asks for a range.
 .venv/.torch: constraints.txt
@@ -83,6 +88,13 @@ OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml
 	grep -v '^transformers==' constraints.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt torch==2.13.0
 	$(@D)/bin/python -m pip install -q -U -c $(@D)/constraints.txt "$(TRANSFORMERS)" -e ".[dev]"
+	@touch $@
+
+.venv-timm/.dev: constraints.txt pyproject.toml .ci/torchvision_on_cpu.py
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q -c constraints.txt torch==2.13.0
+	$(@D)/bin/python .ci/torchvision_on_cpu.py
+	$(@D)/bin/python -m pip install -q -c constraints.txt -e ".[dev,timm]"
 	@touch $@
 
 # An older av than ours, and torchvision even on a CPU.

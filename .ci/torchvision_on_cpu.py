@@ -2,9 +2,9 @@
 
     python .ci/torchvision_on_cpu.py
 
-lmms-eval and some processors insist on it. Where the package index has only a build for CUDA, its
-compiled operators cannot load: its transforms, which are plain Python, work all the same once the
-operators that the import looks for are declared.
+timm, lmms-eval and some processors insist on it. Where the package index has only a build for CUDA,
+its compiled operators cannot load: its transforms, which are plain Python, work all the same once
+the operators that the import looks for are declared.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from tests.vision.adapters.families import FAMILIES
 from tests.vision.adapters.reference import PlainItem, batched_runner
 from tests.vision.adapters.test_families import captured, flat
 from tests.vision.test_adaptive import (
+    PlainGroup,
     followed,
     plain_keys,
     plain_likeness,
@@ -65,12 +66,14 @@ def mixed_loops(states, blocks, method):
 
 
 def adaptive_loops(states, blocks, method):
-    def weighed(index, states, rows, sizes):
-        bias = torch.tensor(sizes).log().expand(1, 1, len(sizes), len(sizes))
-        return through(blocks[index], states, attention_mask=bias)
+    group = PlainGroup(states, torch.arange(len(states)), PLACES, PROTECTED, plain_likeness)
 
-    keys, rows = [partial(plain_keys, block) for block in blocks], torch.arange(len(states))
-    return plain_steps(states, rows, PLACES, PROTECTED, method, keys, weighed, plain_likeness)
+    def weighed(index):
+        bias = torch.tensor(group.sizes).log().expand(1, 1, len(group.sizes), len(group.sizes))
+        group.states = through(blocks[index], group.states, attention_mask=bias)
+
+    plain_steps([group], method, [partial(plain_keys, block) for block in blocks], weighed)
+    return group.restored()
 
 
 def through(block, states, **arguments):

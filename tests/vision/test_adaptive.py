@@ -101,54 +101,69 @@ def groups_of(item):
         yield from group.chunk(item.frames)
 
 
-def plain_adaptive(states, rows, places, item, method, blocks, run, keys_of=plain_keys):
-    """One group through all blocks: `(n, C)` states of `rows`, at `places (n, 3)`.
+class PlainGroup:
+    """Rows `(n,)` that compete, at `places (n, 3)`, and what is left of them on the way.
 
-    What stands for others goes into attention as often as it stands.
+    What stands for others goes into attention as often as it stands, or as far as `likeness` says.
     """
 
-    def through(index, states, rows, sizes):
-        return copied_through(index, states, rows, sizes, item, run)
+    def __init__(self, states, rows, places, protected, likeness=lambda *_: 1):
+        self.states, self.rows, self.places, self.protected = states, rows, places, protected
+        self.patches, self.history, self.sizes = len(rows) - protected, [], [1] * len(rows)
+        self.likeness = likeness
 
-    own_keys = [partial(keys_of, block) for block in blocks]
-    return plain_steps(states, rows, places, item.protected, method, own_keys, through)
-
-
-def plain_steps(states, rows, places, protected, method, keys_of, through, likeness=lambda *_: 1):
-    """As `plain_adaptive`, with the keys that `keys_of` each block, which states go `through`.
-
-    A row counts for another as far as `likeness` says.
-    """
-    patches, history, sizes = len(rows) - protected, [], [1] * len(rows)
-
-    def remove(fraction, features, find, cost):
-        nonlocal states, rows, places, sizes
-        count = min(round(fraction * patches), (len(rows) - protected) // 2)
-        into = find(features, places, count, protected) if count else {}
-        if method.tolerance is not None:
-            costs = {i: cost(features, places, i, j, protected) for i, j in into.items()}
-            into = {i: j for i, j in into.items() if costs[i] <= method.tolerance}
+    def remove(self, fraction, features, find, cost, tolerance):
+        rows, places, sizes = self.rows, self.places, self.sizes
+        count = min(round(fraction * self.patches), (len(rows) - self.protected) // 2)
+        into = find(features, places, count, self.protected) if count else {}
+        if tolerance is not None:
+            costs = {i: cost(features, places, i, j, self.protected) for i, j in into.items()}
+            into = {i: j for i, j in into.items() if costs[i] <= tolerance}
         for i, j in into.items():
-            sizes[j] += sizes[i] * likeness(features, i, j, protected)
+            sizes[j] += sizes[i] * self.likeness(features, i, j, self.protected)
         stay = [i for i in range(len(rows)) if i not in into]
-        history.append((states, stay, followed(features, places, stay, into)))
-        sizes = [sizes[i] for i in stay]
-        states, rows, places = states[stay], rows[stay], places[stay]
+        self.history.append((self.states, stay, followed(features, places, stay, into)))
+        self.sizes = [sizes[i] for i in stay]
+        self.states, self.rows, self.places = self.states[stay], rows[stay], places[stay]
 
-    smooth = method.reduction_ratio * method.smooth_share
-    remove(smooth, states, plain_smoothest, plain_smooth_cost)
+    def restored(self):
+        states = self.states
+        for before, stay, weights in reversed(self.history):
+            full = torch.empty_like(before)
+            full[stay] = states
+            for i, own in weights.items():
+                full[i] = before[i] + sum(w * (full[j] - before[j]) for j, w in own.items())
+            states = full
+        return states
+
+
+def plain_adaptive(groups, item, method, blocks, run, keys_of=plain_keys):
+    """The groups of an item through all blocks."""
+
+    def through(index):
+        rows, states = (
+            torch.cat([getattr(g, name) for g in groups]) for name in ("rows", "states")
+        )
+        sizes = [size for group in groups for size in group.sizes]
+        states = copied_through(index, states, rows, sizes, item, run)
+        for group, mine in zip(groups, states.split([len(g.rows) for g in groups]), strict=True):
+            group.states = mine
+
+    plain_steps(groups, method, [partial(keys_of, block) for block in blocks], through)
+
+
+def plain_steps(groups, method, keys_of, through):
+    """As `plain_adaptive`, with each block's keys, which take states `through` the block."""
+    smooth, tolerance = method.reduction_ratio * method.smooth_share, method.tolerance
+    for group in groups:
+        group.remove(smooth, group.states, plain_smoothest, plain_smooth_cost, tolerance)
     for index, keys in enumerate(keys_of):
         for _, share in (removal for removal in TWINS if removal[0] == index):
             fraction = share * (method.reduction_ratio - smooth)
-            remove(fraction, keys(states), plain_twins, plain_twin_cost)
-        states = through(index, states, rows, sizes)
-    for before, stay, weights in reversed(history):
-        full = torch.empty_like(before)
-        full[stay] = states
-        for i, own in weights.items():
-            full[i] = before[i] + sum(w * (full[j] - before[j]) for j, w in own.items())
-        states = full
-    return states
+            for group in groups:
+                own = keys(group.states)
+                group.remove(fraction, own, plain_twins, plain_twin_cost, tolerance)
+        through(index)
 
 
 def copied_through(index, states, rows, sizes, item, run):
@@ -219,11 +234,11 @@ def check_model(model, inputs, items, method, keys_of=plain_keys):
     run, start = runner(blocks, arguments), flat(arguments["hidden_states"])
     places = flat(adapter_for(model).like(places, arguments["hidden_states"]))
     for item in items:
-        for rows in groups_of(item):
-            expected = plain_adaptive(
-                start[rows], rows, places[rows], item, method, blocks, run, keys_of
-            )
-            torch.testing.assert_close(compressed[rows], expected, atol=1e-4, rtol=1e-3)
+        all_rows = list(groups_of(item))
+        groups = [PlainGroup(start[rows], rows, places[rows], item.protected) for rows in all_rows]
+        plain_adaptive(groups, item, method, blocks, run, keys_of)
+        for rows, group in zip(all_rows, groups, strict=True):
+            torch.testing.assert_close(compressed[rows], group.restored(), atol=1e-4, rtol=1e-3)
     return handle.stats.calls[-1]
 
 

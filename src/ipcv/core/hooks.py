@@ -68,7 +68,8 @@ class _Replacement(_Installed):
     @property
     def __code__(self) -> CodeType:
         """What `torch.export` asks a method for, to say where it is."""
-        return inspect.unwrap(self.original).__code__
+        code: CodeType = inspect.unwrap(self.original).__code__
+        return code
 
     def stands_alone(self, name: str) -> bool:
         """Whether the module has a method by that name from its class alone, but for us."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from ipcv.families.decoders import ANY_DECODER
 from ipcv.families.images import llava_images, tiled_images
-from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
-from ipcv.language import FastV
+from ipcv.families.records import EncoderKind, Family, Size, Tuned
+from ipcv.families.separate import PIXTRAL
 from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.adapters.dinov3 import Dinov3Encoder
 from ipcv.vision.adapters.tiles import INTERNVL_TILES, LLAVA_TILES
@@ -46,19 +47,6 @@ DINOV2 = batched_encoder(
         )
     },
 )
-ANY_DECODER = DecoderKind(
-    (
-        "Qwen2Model",
-        "Qwen3Model",
-        "LlamaModel",
-        "MistralModel",
-        "GemmaModel",
-        "Gemma2Model",
-        "Gemma3TextModel",
-    ),
-    settings=FastV(prune_layer=3, reduction_ratio=0.65),
-)
-"""For families whose checkpoints choose their language model."""
 
 BATCHED = (
     Family(
@@ -87,9 +75,9 @@ BATCHED = (
         },
     ),
     Family(
-        "LLaVA 1.5",
+        "LLaVA 1.5, Pixtral",
         ("llava",),
-        (CLIP, SIGLIP),
+        (CLIP, SIGLIP, PIXTRAL),
         "llava-hf/llava-1.5-7b-hf",
         decoder=ANY_DECODER,
         patches_per_token=lambda config: 1,

@@ -41,11 +41,15 @@ def family_of(model_type: str) -> Family:
 
 
 def model_type_of(model: nn.Module) -> str:
-    """`config.model_type` of a model. Raises `TypeError` where there is none."""
+    """`config.model_type`, or `timm.` and a class. Raises `TypeError` where there is neither."""
+    for base in type(model).__mro__:
+        if base.__module__.startswith("timm."):
+            return f"timm.{base.__name__}"
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     if not isinstance(model_type, str):
         raise TypeError(
-            f"expected a transformers model with config.model_type, got {type(model).__name__}"
+            "expected a transformers model with config.model_type, or one of timm, got "
+            f"{type(model).__name__}"
         )
     return model_type
 
@@ -186,10 +190,13 @@ def _generator(model: nn.Module, owner: nn.Module) -> nn.Module:
 
 
 def _is_stock(module: nn.Module, class_names: Collection[str]) -> bool:
-    return any(
-        base.__name__ in class_names and base.__module__.startswith("transformers.")
-        for base in type(module).__mro__
-    )
+    return any(_class_name(base) in class_names for base in type(module).__mro__)
+
+
+def _class_name(kind: type) -> str:
+    """As records have it: what is not of transformers says where it is from."""
+    library, name = kind.__module__.partition(".")[0], kind.__name__
+    return name if library == "transformers" else f"{library}.{name}"
 
 
 def _stock_class(model_type: str, default: str) -> str:

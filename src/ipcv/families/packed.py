@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from ipcv.families.decoders import decoder, deepstack_decoder
 from ipcv.families.images import packed_images
-from ipcv.families.records import DecoderKind, EncoderKind, Family, Size, Tuned
-from ipcv.language import DART
+from ipcv.families.records import EncoderKind, Family, Size, Tuned
 from ipcv.vision.adapters.packed import (
     DeepStackEncoder,
     DotsEncoder,
@@ -30,11 +30,6 @@ _deepstack_encoder = partial(
     _encoder,
     adapter=DeepStackEncoder,
     shape="packed rows, full attention per frame, DeepStack",
-)
-_decoder = partial(DecoderKind, settings=DART(prune_layer=3, reduction_ratio=0.65, normalize=False))
-_deepstack_decoder = partial(
-    _decoder,  # features of the image are added behind the first layers
-    first_prunable=lambda config: len(config.vision_config.deepstack_visual_indexes or ()),
 )
 _family = partial(
     Family,
@@ -69,7 +64,7 @@ PACKED = (
         ("qwen2_vl", "qwen2_vl_vision"),
         (QWEN2_VL,),
         "Qwen/Qwen2-VL-7B-Instruct",
-        decoder=_decoder(("Qwen2VLTextModel",)),
+        decoder=decoder(("Qwen2VLTextModel",)),
         served={"qwen2_vl": "Qwen2VLForConditionalGeneration"},
     ),
     _family(
@@ -77,7 +72,7 @@ PACKED = (
         ("qwen2_5_vl", "qwen2_5_vl_vision"),
         (QWEN2_5_VL,),
         "Qwen/Qwen2.5-VL-7B-Instruct",
-        decoder=_decoder(("Qwen2_5_VLTextModel",)),
+        decoder=decoder(("Qwen2_5_VLTextModel",)),
         served={"qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"},
     ),
     _family(
@@ -85,7 +80,7 @@ PACKED = (
         ("qwen3_vl", "qwen3_vl_vision"),
         (QWEN3_VL,),
         "Qwen/Qwen3-VL-8B-Instruct",
-        decoder=_deepstack_decoder(("Qwen3VLTextModel",)),
+        decoder=deepstack_decoder(("Qwen3VLTextModel",)),
         served={"qwen3_vl": "Qwen3VLForConditionalGeneration"},
     ),
     _family(
@@ -93,7 +88,7 @@ PACKED = (
         ("qwen3_vl_moe", "qwen3_vl_moe_vision"),
         (_deepstack_encoder("Qwen3VLMoeVisionModel"),),
         "Qwen/Qwen3-VL-30B-A3B-Instruct",
-        decoder=_deepstack_decoder(("Qwen3VLMoeTextModel",)),
+        decoder=deepstack_decoder(("Qwen3VLMoeTextModel",)),
         served={"qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration"},
     ),
     _family(
@@ -120,6 +115,7 @@ PACKED = (
         (_deepstack_encoder("Qwen3OmniMoeVisionEncoder"),),
         "Qwen/Qwen3-Omni-30B-A3B-Instruct",
         item="image or video",
+        decoder=deepstack_decoder(("Qwen3OmniMoeThinkerTextModel",)),
     ),
     Family(
         "GLM-4.1V, GLM-4.6V",
@@ -127,6 +123,7 @@ PACKED = (
         (GLM4V,),
         "zai-org/GLM-4.1V-9B-Thinking",
         item="image or video frame",
+        decoder=decoder(("Glm4vTextModel",)),
     ),
     Family(
         "GLM-4.5V",
@@ -134,6 +131,7 @@ PACKED = (
         (_encoder("Glm4vMoeVisionModel", adapter=FramesEncoder),),
         "zai-org/GLM-4.5V",
         item="image or video frame",
+        decoder=decoder(("Glm4vMoeTextModel",)),
     ),
     Family(
         "GLM-OCR",
@@ -141,6 +139,7 @@ PACKED = (
         (_encoder("GlmOcrVisionModel", adapter=NormedEncoder),),
         "zai-org/GLM-OCR",
         item="image or video frame",
+        decoder=decoder(("GlmOcrTextModel",)),
     ),
     Family(
         "GLM-5.3",

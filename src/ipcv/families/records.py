@@ -34,7 +34,7 @@ class EncoderKind:
     """A kind of vision encoder and how to compress it.
 
     Attributes:
-        class_name: its class in `transformers`.
+        class_name: its class in `transformers`, or `timm.` and its class there.
         adapter: what the engine works through.
         shape: the encoder in a few words.
         settings: the reference settings, for an encoder of `depth` blocks.
@@ -75,7 +75,8 @@ class Family:
 
     Attributes:
         name: as people call it.
-        model_types: `config.model_type`, first that of whole models, then of encoders alone.
+        model_types: `config.model_type`, first that of whole models, then of encoders alone; for
+            models of timm, `timm.` and the class.
         encoders: those that may be inside; the first is the usual one.
         checkpoint: an example on the hub.
         item: what patches compete and rebuild each other in.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ipcv.families.decoders import ANY_DECODER, decoder
 from ipcv.families.records import EncoderKind, Family
 from ipcv.vision.adapters.pixtral import PixtralEncoder
 from ipcv.vision.adapters.separate import (
@@ -36,6 +37,7 @@ SEPARATE = (
         (_encoder("Qwen2_5OmniVisionEncoder", OmniEncoder, WINDOWED),),
         "Qwen/Qwen2.5-Omni-7B",
         item="image or video",
+        decoder=decoder(("Qwen2_5OmniThinkerTextModel",)),
     ),
     Family("Pixtral", ("pixtral",), (PIXTRAL,), "mistral-community/pixtral-12b"),
     Family(
@@ -43,6 +45,7 @@ SEPARATE = (
         ("paddleocr_vl", "paddleocr_vl_vision"),
         (_encoder("PaddleOCRVisionTransformer", PaddleOcrEncoder, PER_FRAME),),
         "PaddlePaddle/PaddleOCR-VL",
+        decoder=decoder(("PaddleOCRTextModel",)),
     ),
     Family(
         "HunYuan-VL, HunyuanOCR",
@@ -63,6 +66,7 @@ SEPARATE = (
         (_encoder("VideoLlama3VisionModel", VideoLlama3Encoder, PER_FRAME),),
         "lkhl/VideoLLaMA3-2B-Image-HF",
         item="image or video",
+        decoder=ANY_DECODER,
     ),
     Family(
         "MiniMax M3",

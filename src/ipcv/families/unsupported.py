@@ -1,4 +1,4 @@
-"""Model types of `transformers` with images whose vision encoder is not supported, and why."""
+"""Model types whose vision encoder is not supported, and why."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ _SAM = "its encoder is SAM's, whose blocks attend in windows of a grid that must
 _SHRINKS = "its encoder merges patches between its blocks, which then are too few to prune"
 _NO_ENCODER = "it has no vision encoder: patches of pixels go to the language model as they are"
 _CONVOLUTIONS = "its vision encoder is convolutional, without patches that could be left out"
-_TIMM = "its vision encoder is a model of timm, whose blocks are not known"
 _QUANTIZER = "its images are tokenized by convolutions, without patches that could be left out"
+_PAIRS = "its attention adds a number for every pair of patches, of each block its own"
 _OWN_ATTENTION = "its vision encoder computes attention by itself, not by those of transformers"
 
 UNSUPPORTED = {
+    "beit": _PAIRS,
     "blip": _OWN_ATTENTION,
     "chameleon": _QUANTIZER,
+    "data2vec-vision": _PAIRS,
     "deepseek_ocr2": f"{_SAM}, and is read by a causal model",
     "emu3": _QUANTIZER,
     "evolla": "it reads proteins, not images",
@@ -33,13 +35,18 @@ UNSUPPORTED = {
     "mistral4": "it has no vision encoder of its own; Mistral 3 and Mistral Large 4 are known",
     "mllama": "its encoder mixes the tiles of an image and their padding in one sequence",
     "nemotron_h_omni": "its encoder (RADIO) puts summary tokens before each of several images",
-    "perception_lm": _TIMM,
     "pix2struct": _OWN_ATTENTION,
     "pp_chart2table": _SAM,
     "pp_formulanet": _SAM,
+    "timm.Beit": _PAIRS,
+    "timm.VisionTransformerRelPos": _PAIRS,
     "udop": _NO_ENCODER,
     "unlimited_ocr": f"{_SAM}, in front of one like CLIP's",
     "video_llava": "it has two vision encoders, one for images and one for videos",
     "vision-encoder-decoder": "its vision encoder may be any",
+    "vit_mae": (
+        "it drops most patches itself, at random, and shuffles the others; ViTModel takes its "
+        "weights and keeps all patches"
+    ),
 }
 """By model type, the reason, as it follows "not supported:"."""

@@ -106,7 +106,8 @@ class VisionEngine(Hooked[State]):
         """Install the hooks."""
         for module, name, read in self.adapter.tile_sources:
             self._hooks.surround(module, name, partial(self._tiles_known, read))
-        self._hooks.surround(self.adapter.encoder, "forward", self._opened)
+        for name, defaults in self.adapter.entries.items():
+            self._hooks.surround(self.adapter.encoder, name, partial(self._opened, defaults))
         self._hooks.before(self.adapter.encoder, self._refuse_copy)
         for index in range(self.first_block, self._last + 1):
             block = self.adapter.blocks[index]
@@ -138,8 +139,9 @@ class VisionEngine(Hooked[State]):
             self._local.tiles = before
 
     @contextmanager
-    def _opened(self, arguments: Arguments) -> Iterator[None]:
+    def _opened(self, defaults: Arguments, given: Arguments) -> Iterator[None]:
         """The state of one forward of the encoder, while it runs."""
+        arguments = defaults | given
         self.check_call(arguments)
         self.has_run = True
         full_outputs = self.adapter.full_length_outputs(arguments) | {self._last}

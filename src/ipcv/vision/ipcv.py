@@ -42,8 +42,8 @@ class IPCV(OneStepMethod):
             `ipcv.vision.reconstruction`; "mean" is the published one, "none" leaves it out.
         neighbor_scope: where a removed patch of a video looks for neighbours. "item": in all of
             it, as published, in time quadratic in its length. "frames": among as many kept patches
-            as three frames have on average, those around its own frame. Only encoders with packed
-            rows (the Qwen family) tell frames apart; videos of up to three are searched whole.
+            as three frames have on average, those around its own frame. Only encoders of whole
+            videos (as in the Qwen family) tell frames apart; up to three are searched whole.
 
     Raises:
         ValueError: a setting is out of range or of the wrong type.

@@ -5,6 +5,7 @@ blocks, 32 channels and sees at most some 70 patches per image or tile.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
@@ -52,14 +53,14 @@ class Family:
 
     Attributes:
         class_name: the model, in `transformers`.
-        config: its configuration's class and arguments.
+        config: makes its configuration; for models of timm, their arguments.
         inputs: what `forward` takes for some prompts.
         items: items of the encoder call for some prompts.
         has_video: whether "video" is one of the media.
     """
 
     class_name: str
-    config: Callable[[], transformers.PreTrainedConfig]
+    config: Callable[[], transformers.PreTrainedConfig | dict]
     inputs: Callable[[nn.Module, Prompts], dict]
     items: Callable[[nn.Module, Prompts], list["Item"]]
     has_video: bool = False
@@ -94,10 +95,12 @@ def randomize(model: nn.Module) -> None:
 
 
 def model_class(name: str) -> type[nn.Module]:
-    """A public class of `transformers`, or one of a model's module, `module.Class`."""
+    """A public class of `transformers`, or one of a model's module, `module.Class`; or of timm."""
     if "." not in name:
         return getattr(transformers, name)
     folder, name = name.split(".")
+    if folder == "timm":
+        return getattr(import_module("timm.models"), name)
     return getattr(import_module(f"transformers.models.{folder}.modeling_{folder}"), name)
 
 
@@ -105,8 +108,13 @@ def model_class(name: str) -> type[nn.Module]:
 def built(family: Family, attention: str) -> nn.Module:
     """A model in eval mode; the same object every time."""
     torch.manual_seed(0)
-    config = family.config()
-    model = model_class(family.class_name)._from_config(config, attn_implementation=attention)
+    config, make = family.config(), model_class(family.class_name)
+    if isinstance(config, dict):
+        model = make(**config)
+        for block in model.blocks:
+            block.attn.fused_attn = attention == "sdpa"
+    else:
+        model = make._from_config(config, attn_implementation=attention)
     randomize(model)
     return model.eval()
 
@@ -215,7 +223,7 @@ def qwen(name: str, vision: dict, text: dict) -> Family:
     def config() -> transformers.PreTrainedConfig:
         return getattr(transformers, f"{name}Config")(
             vision_config={"patch_size": 4, "num_heads": 4, "depth": 4} | vision,
-            text_config=TEXT | text,
+            text_config=deepcopy(TEXT | text),  # which it changes
             **QWEN_TOKENS,
         )
 

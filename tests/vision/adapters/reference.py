@@ -38,8 +38,13 @@ def batched_runner(blocks: nn.ModuleList, arguments: dict) -> RunBlock:
         own = {}
         if "attention_mask" in arguments:
             own["attention_mask"] = None
+        if "position_mask" in arguments:
+            own["position_mask"] = rows[None] % length
         if "freqs_ci" in arguments:
             own["freqs_ci"] = arguments["freqs_ci"][rows % length]
+        if (rope := arguments.get("rope")) is not None:
+            patches = rows % length - (length - len(rope))
+            own["rope"] = rope[patches[patches >= 0]]
         if "position_ids" in arguments:  # of every row of every tile
             cos, sin = (x.flatten(0, 1) for x in arguments["position_embeddings"])
             own["position_embeddings"] = cos[None, rows], sin[None, rows]

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from inspect import signature
 
 import pytest
 import torch
@@ -54,10 +55,9 @@ def captured(model):
         call["encoder_arguments"] = args, kwargs
 
     def enter(block, args, kwargs):
-        names = ("hidden_states", "attention_mask")
+        _, *names = signature(type(block).forward).parameters
         call["arguments"] = dict(zip(names, args, strict=False)) | kwargs
-        if adapter.states_name in kwargs:
-            call["arguments"]["hidden_states"] = call["arguments"].pop(adapter.states_name)
+        call["arguments"]["hidden_states"] = call["arguments"].pop(adapter.states_name)
 
     def leave(block, args, output):
         call["last"] = output[0] if isinstance(output, tuple) else output

@@ -4,6 +4,7 @@ They run through the short matrix of `test_towers.py`; `families.py` has what ru
 """
 
 from functools import partial
+from importlib.util import find_spec
 from math import prod
 from typing import ClassVar
 
@@ -27,6 +28,7 @@ from tests.vision.adapters.families import (
     model_class,
     qwen_items,
     random,
+    tile_items,
 )
 
 QWEN = VISION_WIDTH | {"patch_size": 4, "num_heads": 4, "depth": 4}
@@ -141,6 +143,19 @@ class Patches(Bare):
 
     def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
         return {"pixel_values": torch.stack([random(m, 64, 3 * 4 * 4) for m in flat(prompts)])}
+
+
+class Videos:
+    """V-JEPA 2: videos of 2 x 4 x 4 patches; an image is a video that stands still."""
+
+    def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
+        return {
+            "pixel_values_videos": torch.stack([random(m, 4, 3, 16, 16) for m in flat(prompts)])
+        }
+
+    def items(self, model: nn.Module, prompts: Prompts) -> list[Item]:
+        found = tile_items([1] * len(flat(prompts)), 32, 0)
+        return [Item(item.groups, item.segments, frames=2) for item in found]
 
 
 class PaddedImages(Padded):
@@ -326,8 +341,60 @@ TOWERS = {
     "vit_msn": square("ViTMSNModel", 1),
     "deit": square("DeiTModel", 2),
     "ijepa": square("IJepaModel"),
+    "vjepa2": tower(
+        "VJEPA2Model",
+        Videos().inputs,
+        Videos().items,
+        crop_size=16,
+        frames_per_clip=4,
+        pred_hidden_size=24,
+        pred_num_attention_heads=1,
+        pred_num_hidden_layers=1,
+        **VISION,
+    ),
     "aimv2_vision_model": square("Aimv2VisionModel"),
     "metaclip_2_vision_model": square("MetaClip2VisionModel", 1),
     "altclip_vision_model": square("AltCLIPVisionModel", 1),
     "chinese_clip_vision_model": square("ChineseCLIPVisionModel", 1),
 }
+
+
+class TimmImages(Bare):
+    """timm calls pixels `x`."""
+
+    def inputs(self, model: nn.Module, prompts: Prompts) -> dict:
+        return {"x": super().inputs(model, prompts)["pixel_values"]}
+
+
+def timm(name: str, protected: int = 1, **options) -> Family:
+    config = {
+        "img_size": SIDE,
+        "patch_size": 4,
+        "embed_dim": 32,
+        "depth": 4,
+        "num_heads": 4,
+        "num_classes": 4,
+    }
+    shape = TimmImages(protected)
+    return Family(f"timm.{name}", lambda: config | options, shape.inputs, shape.items)
+
+
+TIMM = {  # what differs between those that timm names
+    "timm-vit": timm("VisionTransformer", init_values=0.1),
+    "timm-siglip": timm("VisionTransformer", 0, class_token=False, global_pool="map"),
+    "timm-registers": timm(
+        "VisionTransformer", 5, reg_tokens=4, qk_norm=True, scale_attn_norm=True
+    ),
+    "timm-deit-distilled": timm("VisionTransformerDistilled", 2),
+    "timm-eva": timm("Eva", qkv_fused=False),
+    "timm-eva02": timm("Eva", use_rot_pos_emb=True, swiglu_mlp=True, scale_mlp=True),
+    "timm-pe": timm("Eva", use_rot_pos_emb=True, attn_type="rope", use_pre_transformer_norm=True),
+    "timm-dinov3": timm(
+        "Eva", 5, use_rot_pos_emb=True, rope_type="dinov3", rope_rotate_half=True, num_reg_tokens=4
+    ),
+    "timm-sapiens2": timm(
+        "Eva", use_rot_pos_emb=True, attn_type="rope", qkv_fused=False, num_kv_heads=2, qk_norm=True
+    ),
+}
+if find_spec("timm"):
+    TOWERS |= TIMM

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
 TilesReader = Callable[[Arguments], Sequence[int]]
+AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class EncoderAdapter(ABC):
@@ -24,7 +25,7 @@ class EncoderAdapter(ABC):
     by `unpack` and back by `pack`.
 
     Attributes:
-        encoder: the module whose `forward` starts and ends a compressed call.
+        encoder: the module whose `entries` start and end a compressed call.
         blocks: its transformer blocks.
         tile_sources: methods of the models around it whose arguments tell which tiles make up an
             image: the model, the method's name, and what reads the tiles per image.
@@ -36,6 +37,8 @@ class EncoderAdapter(ABC):
     attention_name: str
     states_name: str = "hidden_states"
     """The argument of a block that holds the hidden states."""
+    entries: ClassVar[Mapping[str, Arguments]] = {"forward": {}}
+    """The encoder's methods that run its blocks, and arguments that each has by default."""
     max_patches: int = 16_384
     """The most patches an item is expected to have; settings that would keep none are refused."""
 
@@ -198,20 +201,26 @@ def is_plain_linear(module: nn.Module) -> bool:
     )
 
 
-def attention_function(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def attention_function(attention: Any) -> AttentionFunction:
     """The attention implementation (eager, sdpa, flash, …) that the module is configured to use."""
     from sys import modules
 
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     eager = modules[type(attention).__module__].eager_attention_forward
-    function: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
+    function: AttentionFunction = ALL_ATTENTION_FUNCTIONS.get_interface(
         attention.config._attn_implementation, eager
     )
     return function
 
 
-def configured_attention(attention: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def is_flash(attention: Any) -> bool:
+    """Whether the module is configured to use flash attention."""
+    config = getattr(attention, "config", None)
+    return "flash" in (getattr(config, "_attn_implementation", None) or "")
+
+
+def configured_attention(attention: Any) -> AttentionFunction:
     """The same as the module itself would call it: `(query, key, value, mask, …)`."""
     return partial(
         attention_function(attention),
@@ -230,5 +239,8 @@ def scaling(attention: Any) -> float:
 
 def attention_dropout(attention: Any) -> float:
     """The probability with which attention is dropped: 0 but in training."""
-    name = "attention_dropout" if hasattr(attention, "attention_dropout") else "dropout"
-    return float(getattr(attention, name)) if attention.training else 0.0
+    if not attention.training:
+        return 0.0
+    names = ("attention_dropout", "dropout", "attn_drop")
+    found: Any = next(getattr(attention, name) for name in names if hasattr(attention, name))
+    return float(found.p if isinstance(found, nn.Dropout) else found)

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.base import TokenAdapter, configured_attention
+from ipcv.vision.adapters.base import (
+    AttentionFunction,
+    TokenAdapter,
+    configured_attention,
+    is_flash,
+)
 from ipcv.vision.adapters.noise import Noise, tiled_noise
 from ipcv.vision.adapters.rectangles import (
     kept_mask,
@@ -127,13 +132,13 @@ class BatchedEncoder(TokenAdapter):
         mask: Tensor | None = arguments.get("attention_mask")
         # (B, rows, heads * D) -> (B, rows, heads, D)
         query, key, value = (
-            x.unflatten(-1, (-1, attention.head_dim))
+            self.by_heads(attention, x)
             for x in self.project(attention, queries, queries if keys is None else keys)
         )
         query = self.embed_positions(attention, query, arguments, selection)
         key = self.embed_positions(attention, key, arguments, selection if keys is None else None)
-        weights, is_flash = None, "flash" in attention.config._attn_implementation
-        if is_flash and (keys is None or mask is not None):
+        weights = None
+        if is_flash(attention) and (keys is None or mask is not None):
             attended = query, key, value
             output = self._attend_unpadded(attention, *attended, selection, keys is None)
         else:
@@ -143,7 +148,7 @@ class BatchedEncoder(TokenAdapter):
                 mask = selection.once(
                     "queries", mask, compute=partial(kept_queries, mask, selection)
                 )
-            attend = configured_attention(attention)
+            attend = self.attention_of(attention)
             states = (x.transpose(1, 2) for x in (query, key, value))
             output, weights = attend(*states, mask)
         return self.project_attended(attention, output.flatten(2)), weights
@@ -164,6 +169,10 @@ class BatchedEncoder(TokenAdapter):
             rows = everything.index_copy_(0, places, rows)
         return self.like(rows, carried).transpose(1, 2)[:, None]
 
+    def attention_of(self, attention: Any) -> AttentionFunction:
+        """What attends `(query, key, value, mask)` of `(B, heads, rows, D)`."""
+        return configured_attention(attention)
+
     def project_attended(self, attention: Any, attended: Tensor) -> Tensor:
         """What the attention makes of its heads' outputs, side by side."""
         projected: Tensor = attention.get_submodule(self.output_name)(attended)
@@ -176,8 +185,7 @@ class BatchedEncoder(TokenAdapter):
         self, attention: Any, normed: Tensor, arguments: Arguments, positions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         query, key, value = (
-            x.unflatten(-1, (-1, attention.head_dim))
-            for x in self.project(attention, normed, normed)
+            self.by_heads(attention, x) for x in self.project(attention, normed, normed)
         )
         return query, key, value, key
 
@@ -199,8 +207,12 @@ class BatchedEncoder(TokenAdapter):
         return key
 
     def keys(self, attention: Any, normed: Tensor) -> Tensor:
-        key: Tensor = self.project_key(attention, normed).unflatten(-1, (-1, attention.head_dim))
-        return key
+        return self.by_heads(attention, self.project_key(attention, normed))
+
+    def by_heads(self, attention: Any, states: Tensor) -> Tensor:
+        """`(..., heads * D)` as `(..., heads, D)`."""
+        heads: Tensor = states.unflatten(-1, (-1, attention.head_dim))
+        return heads
 
     def embed_positions(
         self, attention: Any, states: Tensor, arguments: Arguments, selection: Selection | None

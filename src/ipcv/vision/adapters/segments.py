@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ipcv.core import ops
 from ipcv.core.memo import Memo
-from ipcv.vision.adapters.base import configured_attention, scaling
+from ipcv.vision.adapters.base import configured_attention, is_flash, scaling
 
 MOST_PADDING = 4
 """Up to how many times the products of queries and keys padding may cost."""
@@ -105,7 +105,7 @@ def attend_segments(
     they are, of `max_seqlen` rows at most, and the bias as channels of its own.
     """
     attend: AttendFunction = configured_attention(attention)
-    if "flash" not in attention.config._attn_implementation:
+    if not is_flash(attention):
         return attend_in_batches(attend, query, key, value, queries, keys, bias)
     if max_seqlen is None:
         max_seqlen = int(keys.cu_seqlens.diff().max())

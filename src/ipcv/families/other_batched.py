@@ -1,11 +1,13 @@
-"""Records of the families of batched images that are compressed in their vision encoder alone."""
+"""Records of the families of batched images beside those that are most used."""
 
 from __future__ import annotations
 
 from ipcv.families.batched import batched_encoder
+from ipcv.families.decoders import ANY_DECODER
 from ipcv.families.records import Family
 from ipcv.vision.adapters.gemma4 import Gemma4Encoder
 from ipcv.vision.adapters.rotary import Llama4Encoder, Step3Encoder
+from ipcv.vision.adapters.tiles import INTERNVL_TILES
 from ipcv.vision.adapters.variants import (
     Aimv2Encoder,
     Blip2Encoder,
@@ -21,12 +23,13 @@ from ipcv.vision.adapters.variants import (
     QianfanEncoder,
     VitEncoder,
 )
+from ipcv.vision.adapters.vjepa2 import Vjepa2Encoder
 
 IMAGE = "one image per row of the batch"
 TILE = "one image or tile per row of the batch"
 CLS = f"{IMAGE}, CLS"
 
-VISION_ONLY = (
+OTHER_BATCHED = (
     Family(
         "Gemma 4",
         ("gemma4", "gemma4_vision", "diffusion_gemma"),
@@ -61,6 +64,7 @@ VISION_ONLY = (
         (batched_encoder("Ovis2VisionModel", Ovis2Encoder, TILE),),
         "thisisiron/Ovis2-1B-hf",
         item="tile",
+        decoder=ANY_DECODER,
     ),
     Family(
         "Idefics2",
@@ -68,6 +72,7 @@ VISION_ONLY = (
         (batched_encoder("Idefics2VisionTransformer", Idefics3Encoder, "padded images or tiles"),),
         "HuggingFaceM4/idefics2-8b",
         item="image or tile",
+        decoder=ANY_DECODER,
     ),
     Family(
         "Granite Docling",
@@ -85,13 +90,16 @@ VISION_ONLY = (
         ("qianfan_ocr", "qianfan_ocr_vision"),
         (batched_encoder("QianfanOCRVisionModel", QianfanEncoder, "tiles with CLS"),),
         "baidu/Qianfan-OCR",
-        item="tile",
+        item="image (all tiles)",
+        tiles=INTERNVL_TILES,
+        decoder=ANY_DECODER,
     ),
     Family(
         "Janus (understanding)",
         ("janus", "janus_vision_model"),
         (batched_encoder("JanusVisionModel", JanusEncoder, IMAGE),),
         "deepseek-community/Janus-Pro-1B",
+        decoder=ANY_DECODER,
     ),
     Family(
         "Kosmos-2",
@@ -148,6 +156,13 @@ VISION_ONLY = (
         ("ijepa",),
         (batched_encoder("IJepaModel", IJepaEncoder, IMAGE),),
         "facebook/ijepa_vith14_1k",
+    ),
+    Family(
+        "V-JEPA 2",
+        ("vjepa2",),
+        (batched_encoder("VJEPA2Model", Vjepa2Encoder, "one video per row of the batch, rotary"),),
+        "facebook/vjepa2-vitl-fpc64-256",
+        item="video",
     ),
     Family(
         "AIMv2",
