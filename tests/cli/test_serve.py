@@ -29,16 +29,18 @@ def serve(*arguments: str) -> int:
 
 
 def test_settings_and_flags_are_handed_on(vllm: list[list[str]]) -> None:
-    options = ["--reduction-ratio", "0.5", "--set", "prune_layer=4", "--attention", "full"]
+    options = ["--method", "ipcv", "--reduction-ratio", "0.5", "--set", "prune_layer=4"]
+    options += ["--attention", "full"]
     assert serve(MODEL, *options, "--", "--port", "8001", "--dtype=half") == 0
     ((*start, settings, port, number, dtype),) = vllm
     assert start == ["serve", MODEL, "--additional-config"]
-    expected = {"reduction_ratio": 0.5, "prune_layer": 4, "attention": "full"}
+    own = {"reduction_ratio": 0.5, "prune_layer": 4}
+    expected = {"method": "ipcv", "attention": "full"} | own
     assert json.loads(settings) == {"ipcv": expected}
     assert [port, number, dtype] == ["--port", "8001", "--dtype=half"]
 
 
-def test_the_preset_alone(vllm: list[list[str]]) -> None:
+def test_no_settings(vllm: list[list[str]]) -> None:
     assert serve(MODEL) == 0
     assert json.loads(vllm[0][-1]) == {"ipcv": {"attention": "auto"}}
 
@@ -47,9 +49,9 @@ def test_the_preset_alone(vllm: list[list[str]]) -> None:
     ("arguments", "message"),
     [
         (["--reduction-ratio", "1"], "reduction_ratio must be a number in [0, 1), got 1.0"),
-        (["--set", "prune_layer=0"], "prune_layer must be an integer of at least 1, got 0"),
+        (["--method", "ipcv", "--set", "prune_layer=0"], "prune_layer must be an integer of at least 1, got 0"),
         (["--attention", "fast"], "attention must be one of auto, sdpa, flash, full, got 'fast'"),
-        (["--set", "selector=best"], "selector must be one of"),
+        (["--method", "ipcv", "--set", "selector=best"], "selector must be one of"),
         (["--method", "best"], "unknown method 'best': use one of ipcv"),
         (["--", "--additional-config={}"], "ipcv serve makes --additional-config itself"),
     ],

@@ -38,5 +38,5 @@ def test_answers(padded: Path, tmp_path: Path, flags: list[str]) -> None:
         flags=tuple(flags),
         environment=environment,
     ) as server:
-        assert server.log.read_text().count("IPCV active: IPCV(prune_layer=2") == 2
+        assert server.log.read_text().count("IPCV active: Adaptive(") == 2
         assert server.ask_together([case for case, _ in asked], 8) == [text for _, text in asked]
