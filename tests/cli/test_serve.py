@@ -49,7 +49,10 @@ def test_no_settings(vllm: list[list[str]]) -> None:
     ("arguments", "message"),
     [
         (["--reduction-ratio", "1"], "reduction_ratio must be a number in [0, 1), got 1.0"),
-        (["--method", "ipcv", "--set", "prune_layer=0"], "prune_layer must be an integer of at least 1, got 0"),
+        (
+            ["--method", "ipcv", "--set", "prune_layer=0"],
+            "prune_layer must be an integer of at least 1, got 0",
+        ),
         (["--attention", "fast"], "attention must be one of auto, sdpa, flash, full, got 'fast'"),
         (["--method", "ipcv", "--set", "selector=best"], "selector must be one of"),
         (["--method", "best"], "unknown method 'best': use one of ipcv"),
@@ -92,9 +95,9 @@ def test_without_vllm(
 def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ipcv.json"
     ipcv.save(path, ipcv.Preset(ipcv.IPCV(4, 0.5)))
-    typed, attention = split({"settings": str(path), "reduction_ratio": 0.6})
-    assert attention == "auto"
-    assert typed.vision_for(ipcv.IPCV()) == ipcv.IPCV(4, 0.6)
+    asked = split({"settings": str(path), "reduction_ratio": 0.6, "keep_tokens": 1})
+    assert asked[1:] == ("auto", None)
+    assert asked.vision.vision_for(ipcv.IPCV()) == ipcv.IPCV(4, 0.6)
     assert serve(MODEL, "--settings", str(path)) == 0
     ipcv.save(path, ipcv.Preset(ToMe(0.1)))
     capsys.readouterr()

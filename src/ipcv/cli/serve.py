@@ -29,6 +29,12 @@ def serve(
     method: MethodOption = None,
     reduction_ratio: RatioOption = None,
     values: SetOption = None,
+    keep_tokens: Annotated[
+        float | None,
+        Option(
+            help="Fraction of the visual tokens that the language model gets.", show_default="all"
+        ),
+    ] = None,
     attention: Annotated[
         str, Option(help="How kept patches ask all: auto, sdpa, flash or full.")
     ] = "auto",
@@ -40,6 +46,7 @@ def serve(
     named = {
         "method": method,
         "settings": None if file is None else str(file.resolve()),
+        "keep_tokens": keep_tokens,
         "attention": attention,
     }
     given = vision_settings(reduction_ratio, values)

@@ -10,8 +10,8 @@ from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdate
 from vllm.model_executor.models.registry import ModelRegistry
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
-from ipcv.integrations.vllm import MODELS
 from ipcv.families import Family
+from ipcv.integrations.vllm import MODELS
 from ipcv.integrations.vllm.processors import remember
 from ipcv.integrations.vllm.settings import KEY, SERVED, Settings
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 
 from ipcv.core import ops
 from ipcv.families import FAMILIES, Family
-from ipcv.language.distinct import Distinct
+from ipcv.language.divprune import DivPrune
 from ipcv.settings.presets import scaled_vision
 from ipcv.settings.typed import Given
 from ipcv.vision.adaptive import Adaptive
@@ -41,7 +41,7 @@ class Settings:
 
     vision: PruningMethod
     attention: Attention = "auto"
-    tokens: Distinct | None = None
+    tokens: DivPrune | None = None
 
     def kept(self, tokens: int) -> int:
         """How many of an item's visual tokens the language model gets."""
@@ -81,7 +81,7 @@ class Asked(NamedTuple):
 
     vision: Given
     attention: Attention
-    tokens: Distinct | None
+    tokens: DivPrune | None
 
 
 def split(given: object) -> Asked:
@@ -107,12 +107,12 @@ def split(given: object) -> Asked:
     return Asked(typed, attention, tokens)
 
 
-def _dropping(keep_tokens: object) -> Distinct | None:
+def _dropping(keep_tokens: object) -> DivPrune | None:
     """What drops tokens. Raises `ValueError` for what is no fraction."""
     is_number = isinstance(keep_tokens, int | float) and not isinstance(keep_tokens, bool)
     if not is_number or not 0 < keep_tokens <= 1:  # type: ignore[operator]
         raise ValueError(f"ipcv keep_tokens must be a number in (0, 1], got {keep_tokens!r}")
-    return None if keep_tokens == 1 else Distinct(1 - keep_tokens)  # type: ignore[operator]
+    return None if keep_tokens == 1 else DivPrune(1 - keep_tokens)  # type: ignore[operator]
 
 
 def _served(typed: Given, *presets: PruningMethod) -> PruningMethod:

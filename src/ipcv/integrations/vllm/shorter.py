@@ -10,7 +10,7 @@ from torch import Tensor
 from vllm.distributed.parallel_state import get_tp_group
 
 from ipcv.integrations.vllm.settings import Settings
-from ipcv.language.distinct import distinct
+from ipcv.language.divprune import farthest
 
 
 class _Places(NamedTuple):
@@ -67,7 +67,7 @@ class Shorter:
         shortened = []
         for item, (tokens, (t, h, w)) in enumerate(zip(items, grids, strict=True)):
             factor = 1.0 if seconds is None else seconds[item] * speed
-            kept = distinct(tokens, settings.kept(len(tokens)))
+            kept = farthest(tokens, settings.kept(len(tokens)))
             group = get_tp_group()
             if group.world_size > 1:  # states need not be bitwise the same on each
                 kept = group.broadcast(kept)
@@ -117,7 +117,9 @@ class Shorter:
         )
         return embedded
 
-    def forward(self, input_ids: Tensor | None, positions: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(
+        self, input_ids: Tensor | None, positions: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
         """As ever, with visual tokens where they were."""
         if (places := self._places) is not None:
             self._places = None
