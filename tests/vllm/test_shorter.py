@@ -50,7 +50,7 @@ def in_transformers(model: Any, processor: Any, text: str, **media: Any) -> Answ
 
 def assert_same(answers: list[Answer], others: list[Answer]) -> None:
     assert [x.tokens for x in answers] == [x.tokens for x in others]
-    assert [x.logprob for x in answers] == pytest.approx([x.logprob for x in others], abs=5e-4)
+    assert [x.logprob for x in answers] == pytest.approx([x.logprob for x in others], abs=1e-4)
 
 
 def request(case: Case) -> dict[str, Any]:
