@@ -1,4 +1,5 @@
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_settings_and_flags_are_handed_on(vllm: list[list[str]]) -> None:
     options = ["--method", "ipcv", "--reduction-ratio", "0.5", "--set", "prune_layer=4"]
     options += ["--attention", "full"]
     assert serve(MODEL, *options, "--", "--port", "8001", "--dtype=half") == 0
-    ((*start, settings, port, number, dtype),) = vllm
+    ((*start, settings, _, _, port, number, dtype),) = vllm
     assert start == ["serve", MODEL, "--additional-config"]
     own = {"reduction_ratio": 0.5, "prune_layer": 4}
     expected = {"method": "ipcv", "attention": "full"} | own
@@ -42,7 +43,31 @@ def test_settings_and_flags_are_handed_on(vllm: list[list[str]]) -> None:
 
 def test_no_settings(vllm: list[list[str]]) -> None:
     assert serve(MODEL) == 0
-    assert json.loads(vllm[0][-1]) == {"ipcv": {"attention": "auto"}}
+    ((*_, settings, flag, worker),) = vllm
+    assert json.loads(settings) == {"ipcv": {"attention": "auto"}}
+    assert flag == "--worker-extension-cls"
+    assert import_module(worker.rpartition(".")[0].rpartition(".")[0])  # the rest needs vLLM
+    assert serve(MODEL, "--no-require-active") == 0
+    assert vllm[1][-2:] == ["--additional-config", settings]
+
+
+def test_a_plan_starts_nothing(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    vllm: list[list[str]],
+    checkpoint: Path,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("ipcv.cli.plan.SIDES", (56, 112))
+    assert serve(str(checkpoint), "--keep-tokens", "0.4", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "Adaptive(reduction_ratio=0.65" in said
+    assert "DivPrune(reduction_ratio=0.6)" in said
+    (row,) = [line.split() for line in said.splitlines() if "112 px" in line]
+    assert row[2:4] == ["16", "6"]
+    assert float(row[5]) < float(row[4])
+    assert not vllm
+    assert serve(str(checkpoint), "--keep-tokens", "2", "--dry-run") == 1
 
 
 @pytest.mark.parametrize(
@@ -57,6 +82,8 @@ def test_no_settings(vllm: list[list[str]]) -> None:
         (["--method", "ipcv", "--set", "selector=best"], "selector must be one of"),
         (["--method", "best"], "unknown method 'best': use one of ipcv"),
         (["--", "--additional-config={}"], "ipcv serve makes --additional-config itself"),
+        (["--", "--worker_extension_cls=x"], "ipcv serve makes --worker-extension-cls itself"),
+        (["--keep-tokens", "0"], "keep_tokens must be a number in (0, 1], got 0.0"),
     ],
 )
 def test_refusals(

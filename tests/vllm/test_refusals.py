@@ -11,7 +11,8 @@ from tests.checkpoints import save, save_for_vllm
 def configured(model: Path, ipcv: object, **options: Any) -> Any:
     from vllm import EngineArgs
 
-    arguments = EngineArgs(str(model), additional_config={"ipcv": ipcv}, **options)
+    additional = {} if ipcv is None else {"ipcv": ipcv}
+    arguments = EngineArgs(str(model), additional_config=additional, **options)
     return arguments.create_engine_config()
 
 
@@ -26,6 +27,7 @@ def configured(model: Path, ipcv: object, **options: Any) -> Any:
         ({"method": "ipcv", "selector": "best"}, "selector must be one of"),
         ({"method": "ipcv", "scope": "batch"}, 'scope must be "item" in a server'),
         ({"attention": "xformers"}, "attention must be one of auto, sdpa, flash, full"),
+        ({"keep_tokens": 0}, r"keep_tokens must be a number in \(0, 1\], got 0"),
         ([0.5], r"settings must be a JSON object, got \[0.5\]"),
     ],
 )
@@ -46,6 +48,28 @@ def test_wrong_settings(padded: Path, settings: object, message: str) -> None:
 def test_wrong_combinations(padded: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"ipcv cannot be combined with .*{message}"):
         configured(padded, {}, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pipeline_parallel_size": 2}, "pipeline_parallel_size"),
+        ({"compilation_config": {"cudagraph_mode": "FULL"}}, "cudagraph_mode FULL"),
+    ],
+)
+def test_wrong_combinations_with_shorter_prompts(
+    padded: Path, options: dict[str, Any], message: str
+) -> None:
+    configured(padded, {}, **options)
+    with pytest.raises(ValueError, match=f"cannot be combined with keep_tokens and {message}"):
+        configured(padded, {"keep_tokens": 0.5}, **options)
+
+
+@pytest.mark.parametrize("name", ["internvl", "qwen3_vl"])
+def test_families_without_shorter_prompts(tmp_path: Path, name: str) -> None:
+    save_for_vllm(name, tmp_path)
+    with pytest.raises(ValueError, match="cannot drop visual tokens of "):
+        configured(tmp_path, {"keep_tokens": 0.5})
 
 
 def test_tiles_of_one_image_on_several_ranks(tmp_path: Path) -> None:

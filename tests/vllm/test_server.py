@@ -14,6 +14,7 @@ import pytest
 
 from ipcv.api import compress
 from ipcv.bench.quality.suite import ask, held_out_scenes
+from ipcv.language import LanguageMethod
 from tests.vllm.scenes import Case, cases, expected, model_and_processor
 from tests.vllm.servers import Server, image_part, serve, url_part
 from tests.vllm.test_offline import ADAPTIVE, COUNT
@@ -28,10 +29,10 @@ def server(padded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield running
 
 
-def answers(count: int = COUNT) -> list[tuple[Case, str]]:
+def answers(count: int = COUNT, language: LanguageMethod | None = None) -> list[tuple[Case, str]]:
     """Prompts with images, and what compressed `transformers` answers."""
     processor = model_and_processor()[1]
-    replies = expected(COUNT, ADAPTIVE)
+    replies = expected(COUNT, ADAPTIVE, language)
     texts = [processor.decode(tokens, skip_special_tokens=True) for tokens in replies]
     return [(c, t) for c, t in zip(cases(COUNT), texts, strict=True) if c.video is None][:count]
 

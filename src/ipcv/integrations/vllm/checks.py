@@ -10,7 +10,6 @@ from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdate
 from vllm.model_executor.models.registry import ModelRegistry
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
-from ipcv.families import Family
 from ipcv.integrations.vllm import MODELS
 from ipcv.integrations.vllm.processors import remember
 from ipcv.integrations.vllm.settings import KEY, SERVED, Settings
@@ -54,34 +53,25 @@ def settings_of(vllm_config: Any) -> Settings | None:
         ),
     }
     if settings.tokens is not None:
-        refusals |= _refused_with_fewer_tokens(vllm_config, family)
+        refusals |= _refused_with_fewer_tokens(vllm_config)
     for reason, is_asked in refusals.items():
         if is_asked:
             raise ValueError(f"ipcv cannot be combined with {reason}")
     return settings
 
 
-def _refused_with_fewer_tokens(vllm_config: Any, family: Family) -> dict[str, bool]:
+def _refused_with_fewer_tokens(vllm_config: Any) -> dict[str, bool]:
     """Reasons, and whether they hold."""
-    multimodal, speculative = (
-        vllm_config.model_config.multimodal_config,
-        vllm_config.speculative_config,
-    )
-    is_deep = family.decoder is not None and family.decoder.first_prunable is not None
+    multimodal = vllm_config.model_config.multimodal_config
+    parallel, speculative = vllm_config.parallel_config, vllm_config.speculative_config
     return {
-        f"keep_tokens for {family.name}: its first layers, too, get features of every token": (
-            is_deep
-        ),
-        f"keep_tokens for {family.name}: its positions cannot have gaps": family.tiles is not None,
         "keep_tokens and video_pruning_rate: use one of the two": (
             multimodal.is_multimodal_pruning_enabled()
         ),
         "keep_tokens and pipeline_parallel_size: later stages do not learn the positions": (
-            vllm_config.parallel_config.pipeline_parallel_size > 1
+            parallel.pipeline_parallel_size > 1
         ),
-        "keep_tokens and enable_dbo: positions are per step": (
-            vllm_config.parallel_config.enable_dbo
-        ),
+        "keep_tokens and enable_dbo: positions are per step": parallel.enable_dbo,
         "keep_tokens and cudagraph_mode FULL: its graphs hold no positions of visual tokens": (
             vllm_config.compilation_config.cudagraph_mode == CUDAGraphMode.FULL
         ),

@@ -12,7 +12,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 import ipcv
 from ipcv.integrations.vllm.settings import KEY, Settings
 
-Model = TypeVar("Model", bound=type)
+ModelClass = TypeVar("ModelClass", bound=type)
 
 
 def remember(model_config: Any, given: object) -> None:
@@ -79,7 +79,7 @@ def mark_of(settings: Settings) -> str:
     return blake2b(f"{ipcv.__version__} {settings}".encode(), digest_size=6).hexdigest()
 
 
-def with_processor(model: Model) -> Model:
+def with_processor(model: ModelClass) -> ModelClass:
     """Register for a model class its parent's processor with our part in it."""
     stock: Any = model._processor_factory  # type: ignore[attr-defined]
     register = MULTIMODAL_REGISTRY.register_processor(
@@ -87,5 +87,5 @@ def with_processor(model: Model) -> Model:
         info=type(stock.info.__name__, (Info, stock.info), {}),
         dummy_inputs=stock.dummy_inputs,
     )
-    registered: Model = register(model)
+    registered: ModelClass = register(model)
     return registered

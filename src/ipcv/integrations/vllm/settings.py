@@ -73,6 +73,8 @@ class Settings:
                 'ipcv scope must be "item" in a server: no answer may depend on other requests'
             )
         vision.check(depth)
+        if asked.tokens is not None:
+            _check_drops(family)
         return cls(vision, asked.attention, asked.tokens)
 
 
@@ -113,6 +115,17 @@ def _dropping(keep_tokens: object) -> DivPrune | None:
     if not is_number or not 0 < keep_tokens <= 1:  # type: ignore[operator]
         raise ValueError(f"ipcv keep_tokens must be a number in (0, 1], got {keep_tokens!r}")
     return None if keep_tokens == 1 else DivPrune(1 - keep_tokens)  # type: ignore[operator]
+
+
+def _check_drops(family: Family) -> None:
+    """Raise `ValueError` where the language model needs all visual tokens of a family."""
+    if family.decoder is not None and family.decoder.first_prunable is not None:
+        reason = "its first layers, too, get features of every token"
+    elif family.tiles is not None:
+        reason = "its positions cannot have gaps"
+    else:
+        return
+    raise ValueError(f"ipcv cannot drop visual tokens of {family.name} in vLLM: {reason}")
 
 
 def _served(typed: Given, *presets: PruningMethod) -> PruningMethod:
