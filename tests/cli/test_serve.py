@@ -58,13 +58,13 @@ def test_a_plan_starts_nothing(
     checkpoint: Path,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("ipcv.cli.plan.SIDES", (56, 112))
+    monkeypatch.setattr("ipcv.cli.plan.SIDES", (336,))
     assert serve(str(checkpoint), "--keep-tokens", "0.4", "--dry-run") == 0
     said = capsys.readouterr().out
     assert "Adaptive(reduction_ratio=0.65" in said
     assert "DivPrune(reduction_ratio=0.6)" in said
-    (row,) = [line.split() for line in said.splitlines() if "112 px" in line]
-    assert row[2:4] == ["16", "6"]
+    (row,) = [line.split() for line in said.splitlines() if "336 px" in line]
+    assert row[2:4] == ["144", "57"]
     assert float(row[5]) < float(row[4])
     assert not vllm
     assert serve(str(checkpoint), "--keep-tokens", "2", "--dry-run") == 1

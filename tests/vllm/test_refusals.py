@@ -1,5 +1,8 @@
 """What is refused before any worker starts."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +102,19 @@ def test_registering_twice_guards_once() -> None:
     before = dict(MODELS_CONFIG_MAP)
     register()
     assert before == MODELS_CONFIG_MAP
+
+
+STARTS = """
+from vllm import LLM
+LLM({model!r}, additional_config={{"ipcv": {{}}}}, dtype="float32", enforce_eager=True,
+    max_model_len=512, worker_extension_cls="ipcv.integrations.vllm.worker.Compressing")
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_ipcv_serve_compress_whatever_plugins_they_load(padded: Path) -> None:
+    """Here none: without the extension this model would be served as it is."""
+    environment = {**os.environ, "VLLM_PLUGINS": "", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    command = [sys.executable, "-c", STARTS.format(model=str(padded))]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "IPCV active: Adaptive(" in done.stdout + done.stderr

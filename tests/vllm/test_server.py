@@ -1,8 +1,10 @@
 """`ipcv serve` with its workers in processes of their own: load, faults, memory."""
 
 import json
+import signal
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +133,22 @@ def test_soak(server: Server) -> None:
     before = resident()
     load(SOAK // 2, SOAK // 2)
     assert resident() - before < 100
+
+
+@pytest.mark.slow
+def test_end_under_load(padded: Path, tmp_path: Path) -> None:
+    """After SIGTERM what runs or waits is finished, and nothing new is taken."""
+    asked = answers(24)
+    with serve(padded, tmp_path / "log", flags=("--shutdown-timeout=120",)) as running:
+        with ThreadPoolExecutor(len(asked)) as pool:
+            waiting = [pool.submit(running.ask, case) for case, _ in asked]
+            while running.metric("vllm:request_success_total") < 1:
+                time.sleep(0.1)
+            running.process.send_signal(signal.SIGTERM)
+            assert [future.result(120) for future in waiting] == [text for _, text in asked]
+        assert running.process.wait(60) == 0
+        with pytest.raises(openai.APIConnectionError):
+            running.ask(asked[0][0])
 
 
 def test_killed_worker(server: Server) -> None:
