@@ -1,8 +1,10 @@
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 import ipcv
 import ipcv.cli.serve as command
@@ -130,3 +132,14 @@ def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert serve(MODEL, "--settings", str(path)) == 1
     assert "by Adaptive, MixedResolution or IPCV, not by ToMe" in capsys.readouterr().err
+
+
+def test_compose_file(vllm: list[list[str]]) -> None:
+    """Its servers are started with options that exist, and the load balancer knows them all."""
+    text = (Path(__file__).parents[2] / "compose.yaml").read_text()
+    services = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))["services"]
+    balancer = services.pop("balancer")["command"]
+    assert [x for x in balancer if "--to" in x] == [f"--to={name}:8000" for name in services]
+    for service in services.values():
+        assert serve(*service["command"]) == 0
+        assert vllm[-1][-1] == "--shutdown-timeout=120"

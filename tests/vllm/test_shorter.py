@@ -87,6 +87,25 @@ def test_chunks_of_a_prompt(padded: Path, expected: list[Answer]) -> None:
         assert_same(in_vllm(llm, requests), expected[-8:])
 
 
+def test_guessed_tokens(padded: Path, expected: list[Answer]) -> None:
+    """Speculative decoding with n-grams of the prompt."""
+    guess = {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 3}
+    requests = [request(case) for case in cases(COUNT)[:6]]
+    with engine(padded, SETTINGS, speculative_config=guess) as llm:
+        assert_same(in_vllm(llm, requests), expected[:6])
+
+
+@pytest.mark.slow
+def test_compiled_language_model(
+    padded: Path, expected: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Needs a C++ compiler. In a process of its own: what guesses n-grams disturbs inductor."""
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    requests = [request(case) for case in cases(COUNT)]
+    with engine(padded, SETTINGS, enforce_eager=False) as llm:
+        assert_same(in_vllm(llm, requests), expected)
+
+
 def test_behind_a_compressed_encoder(padded: Path) -> None:
     """Which of two equal patches it keeps, rounding decides: tokens are the same."""
     with engine(padded, SETTINGS | {"reduction_ratio": 0.65}) as llm:
