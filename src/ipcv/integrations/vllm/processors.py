@@ -48,7 +48,7 @@ class Processor:
     """
 
     def __init__(self, info: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(info, *args, **kwargs)
+        super().__init__(info, *args, **kwargs)  # type: ignore[call-arg]
         self._settings = remembered(info)
 
     def _get_mm_hashes(self, inputs: Any) -> dict[str, list[str]]:
