@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import ipcv
-from ipcv.baselines import CDPruner, VisionZip
+from ipcv.baselines import CDPruner, DivPrune, VisionZip
 from tests.language.tiny import NAMES, build, inputs
 from tests.vision.adapters.families import FAMILIES
 from tests.vision.adapters.families import build as build_encoder
@@ -73,7 +73,7 @@ def test_layers_beyond_the_depth():
 
 @pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_vl_moe"])
 def test_deepstack(name):
-    for method in (CDPruner(), VisionZip(), ipcv.RandomDrop(0)):
+    for method in (CDPruner(), DivPrune(), VisionZip(), ipcv.RandomDrop(0)):
         with pytest.raises(ValueError, match="DeepStack"):
             ipcv.compress(build(name), language=method)
     with pytest.raises(ValueError, match="DeepStack"):

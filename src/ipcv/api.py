@@ -101,8 +101,8 @@ def compress(
             is given it is `ipcv.Adaptive()`.
             `ipcv.preset(model).vision` is what is known to be good for a model.
         language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
-            `ipcv.RandomDrop`; or one at the encoder's output, `ipcv.baselines.VisionZip` or
-            `ipcv.baselines.CDPruner`.
+            `ipcv.RandomDrop`; or one at the encoder's output, `ipcv.baselines.VisionZip`,
+            `ipcv.baselines.CDPruner` or `ipcv.baselines.DivPrune`.
 
     Raises:
         TypeError: an argument is of the wrong type.

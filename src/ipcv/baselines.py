@@ -7,11 +7,13 @@
 
 from ipcv.inputs.downsampling import Downsample
 from ipcv.language.cdpruner import CDPruner
+from ipcv.language.divprune import DivPrune
 from ipcv.language.visionzip import VisionZip
 from ipcv.vision.tome import ToMe
 
 __all__ = [
     "CDPruner",
+    "DivPrune",
     "Downsample",
     "ToMe",
     "VisionZip",

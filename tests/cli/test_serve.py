@@ -1,7 +1,10 @@
 import json
+import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 import ipcv
 import ipcv.cli.serve as command
@@ -29,29 +32,60 @@ def serve(*arguments: str) -> int:
 
 
 def test_settings_and_flags_are_handed_on(vllm: list[list[str]]) -> None:
-    options = ["--reduction-ratio", "0.5", "--set", "prune_layer=4", "--attention", "full"]
+    options = ["--method", "ipcv", "--reduction-ratio", "0.5", "--set", "prune_layer=4"]
+    options += ["--attention", "full"]
     assert serve(MODEL, *options, "--", "--port", "8001", "--dtype=half") == 0
-    ((*start, settings, port, number, dtype),) = vllm
+    ((*start, settings, _, _, port, number, dtype),) = vllm
     assert start == ["serve", MODEL, "--additional-config"]
-    expected = {"reduction_ratio": 0.5, "prune_layer": 4, "attention": "full"}
+    own = {"reduction_ratio": 0.5, "prune_layer": 4}
+    expected = {"method": "ipcv", "attention": "full"} | own
     assert json.loads(settings) == {"ipcv": expected}
     assert [port, number, dtype] == ["--port", "8001", "--dtype=half"]
 
 
-def test_the_preset_alone(vllm: list[list[str]]) -> None:
+def test_no_settings(vllm: list[list[str]]) -> None:
     assert serve(MODEL) == 0
-    assert json.loads(vllm[0][-1]) == {"ipcv": {"attention": "auto"}}
+    ((*_, settings, flag, worker),) = vllm
+    assert json.loads(settings) == {"ipcv": {"attention": "auto"}}
+    assert flag == "--worker-extension-cls"
+    assert import_module(worker.rpartition(".")[0].rpartition(".")[0])  # the rest needs vLLM
+    assert serve(MODEL, "--no-require-active") == 0
+    assert vllm[1][-2:] == ["--additional-config", settings]
+
+
+def test_a_plan_starts_nothing(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    vllm: list[list[str]],
+    checkpoint: Path,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("ipcv.cli.plan.SIDES", (336,))
+    assert serve(str(checkpoint), "--keep-tokens", "0.4", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "Adaptive(reduction_ratio=0.65" in said
+    assert "DivPrune(reduction_ratio=0.6)" in said
+    (row,) = [line.split() for line in said.splitlines() if "336 px" in line]
+    assert row[2:4] == ["144", "57"]
+    assert float(row[5]) < float(row[4])
+    assert not vllm
+    assert serve(str(checkpoint), "--keep-tokens", "2", "--dry-run") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--reduction-ratio", "1"], "reduction_ratio must be a number in [0, 1), got 1.0"),
-        (["--set", "prune_layer=0"], "prune_layer must be an integer of at least 1, got 0"),
+        (
+            ["--method", "ipcv", "--set", "prune_layer=0"],
+            "prune_layer must be an integer of at least 1, got 0",
+        ),
         (["--attention", "fast"], "attention must be one of auto, sdpa, flash, full, got 'fast'"),
-        (["--set", "selector=best"], "selector must be one of"),
+        (["--method", "ipcv", "--set", "selector=best"], "selector must be one of"),
         (["--method", "best"], "unknown method 'best': use one of ipcv"),
         (["--", "--additional-config={}"], "ipcv serve makes --additional-config itself"),
+        (["--", "--worker_extension_cls=x"], "ipcv serve makes --worker-extension-cls itself"),
+        (["--keep-tokens", "0"], "keep_tokens must be a number in (0, 1], got 0.0"),
     ],
 )
 def test_refusals(
@@ -90,11 +124,22 @@ def test_without_vllm(
 def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ipcv.json"
     ipcv.save(path, ipcv.Preset(ipcv.IPCV(4, 0.5)))
-    typed, attention = split({"settings": str(path), "reduction_ratio": 0.6})
-    assert attention == "auto"
-    assert typed.vision_for(ipcv.IPCV()) == ipcv.IPCV(4, 0.6)
+    asked = split({"settings": str(path), "reduction_ratio": 0.6, "keep_tokens": 1})
+    assert asked[1:] == ("auto", None)
+    assert asked.vision.vision_for(ipcv.IPCV()) == ipcv.IPCV(4, 0.6)
     assert serve(MODEL, "--settings", str(path)) == 0
     ipcv.save(path, ipcv.Preset(ToMe(0.1)))
     capsys.readouterr()
     assert serve(MODEL, "--settings", str(path)) == 1
     assert "by Adaptive, MixedResolution or IPCV, not by ToMe" in capsys.readouterr().err
+
+
+def test_compose_file(vllm: list[list[str]]) -> None:
+    """Its servers are started with options that exist, and the load balancer knows them all."""
+    text = (Path(__file__).parents[2] / "compose.yaml").read_text()
+    services = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))["services"]
+    balancer = services.pop("balancer")["command"]
+    assert [x for x in balancer if "--to" in x] == [f"--to={name}:8000" for name in services]
+    for service in services.values():
+        assert serve(*service["command"]) == 0
+        assert vllm[-1][-1] == "--shutdown-timeout=120"

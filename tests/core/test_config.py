@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ipcv
-from ipcv.baselines import CDPruner, VisionZip
+from ipcv.baselines import CDPruner, DivPrune, VisionZip
 from ipcv.settings.methods import LANGUAGE
 
 SETTINGS = [
@@ -21,6 +21,7 @@ SETTINGS = [
     ipcv.V2Drop(stages=((3, 0.25), (16, 0.05), (22, 0.0))),
     ipcv.RandomDrop(0, seed=7),
     CDPruner(reduction_ratio=0.5),
+    DivPrune(reduction_ratio=0.5),
     VisionZip(reduction_ratio=0.75, contextual_ratio=0.25),
 ]
 each = pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: type(settings).__name__)
@@ -109,5 +110,6 @@ def test_published_language_sides_are_for_28_layers():
 
 
 def test_names_of_the_methods():
-    assert list(LANGUAGE) == ["dart", "fastv", "v2drop", "random-drop", "visionzip", "cdpruner"]
+    names = ["dart", "fastv", "v2drop", "random-drop", "visionzip", "cdpruner", "divprune"]
+    assert list(LANGUAGE) == names
     assert all(LANGUAGE[name]().prune_layers for name in LANGUAGE)

@@ -61,16 +61,15 @@ def model_and_processor() -> tuple[Any, Any]:
     return load(TINY, device="cpu")
 
 
-def settings(ratio: float) -> ipcv.IPCV:
-    preset = ipcv.preset(model_and_processor()[0], published=True).vision.to_dict()
-    return ipcv.IPCV.from_dict(preset | {"reduction_ratio": ratio})
-
-
 @cache
-def expected(count: int, ratio: float | None) -> list[list[int]]:
-    """Tokens of `transformers`, compressed if there is a ratio, one prompt at a time."""
+def expected(
+    count: int,
+    vision: ipcv.VisionMethod | None = None,
+    language: ipcv.LanguageMethod | None = None,
+) -> list[list[int]]:
+    """Tokens of `transformers`, compressed if there is a method, one prompt at a time."""
     model, processor = model_and_processor()
-    handle = None if ratio is None else ipcv.compress(model, settings(ratio))
+    handle = ipcv.compress(model, vision, language) if vision or language else None
     tokens = []
     for case in cases(count):
         media: dict[str, Any] = {"images": list(case.images)}

@@ -20,8 +20,8 @@ from tests.checkpoints import save_for_vllm
 from tests.vision.adapters.families import SIDE
 from tests.vllm.conftest import engine, on_model
 
-SETTINGS = {"reduction_ratio": 0.65, "prune_layer": 1, "stabilization_layers": 2}
-VISION = ipcv.IPCV(**SETTINGS)
+VISION = ipcv.IPCV(prune_layer=1, reduction_ratio=0.65, stabilization_layers=2)
+SETTINGS = {"method": "ipcv", **VISION.to_dict()}
 FAMILIES = [family.model_types[0] for family in ALL_FAMILIES if family.served]
 NEW_TOKENS = 6
 

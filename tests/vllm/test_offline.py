@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 import ipcv
 from ipcv.inputs.loading import load
 from tests.vllm.conftest import engine, on_model
-from tests.vllm.scenes import MAX_TOKENS, Case, cases, expected, model_and_processor, settings
+from tests.vllm.scenes import MAX_TOKENS, Case, cases, expected, model_and_processor
 
 COUNT = 50
+ADAPTIVE = ipcv.Adaptive(0.65)
 
 
 def ask(llm: Any, asked: tuple[Case, ...], logprobs: int | None = None) -> list[Any]:
@@ -46,7 +47,7 @@ def test_off_and_nothing_removed(padded: Path) -> None:
     few = cases(COUNT)[:10]
     with engine(padded) as llm:
         plain = ask(llm, few, logprobs=1)
-    assert tokens(plain) == expected(COUNT, None)[:10]
+    assert tokens(plain) == expected(COUNT)[:10]
     with engine(padded, {"reduction_ratio": 0}) as llm:
         compressed = ask(llm, few, logprobs=1)
     assert tokens(compressed) == tokens(plain)
@@ -59,8 +60,8 @@ def test_answers_are_those_of_transformers(padded: Path) -> None:
         again = tokens(ask(llm, cases(COUNT)[::-1]))[::-1]  # prefixes and images are cached now
         assert llm.reset_prefix_cache()
         alone = [tokens(ask(llm, (case,)))[0] for case in cases(COUNT)[-8:]]
-    assert together == expected(COUNT, 0.65)
-    assert together != expected(COUNT, None)
+    assert together == expected(COUNT, ADAPTIVE)
+    assert together != expected(COUNT)
     assert again == together
     assert alone == together[-8:]
 
@@ -92,7 +93,7 @@ def test_lora_on_the_language_model(padded: Path, tmp_path: Path) -> None:
         model.get_decoder().get_submodule(name).weight.data += change
     asked = [case for case in cases(COUNT) if case.video is None][:6]
     expected_tokens = []
-    with torch.inference_mode(), ipcv.compress(model, settings(0.65)):
+    with torch.inference_mode(), ipcv.compress(model, ADAPTIVE):
         for case in asked:
             inputs = processor(text=[case.prompt], images=list(case.images), return_tensors="pt")
             output = model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)

@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
+import ipcv
 from ipcv.bench.scenes import draw_scene
 from tests.vision.adapters.families import Item
 from tests.vision.adapters.reference import PlainItem
 from tests.vllm.conftest import engine, on_model
 from tests.vllm.quantized import quantize
-from tests.vllm.scenes import cases, expected, model_and_processor, settings
+from tests.vllm.scenes import cases, expected, model_and_processor
 from tests.vllm.test_families import Served, in_vllm, inputs, replaced
-from tests.vllm.test_offline import COUNT, ask, tokens
+from tests.vllm.test_offline import ADAPTIVE, COUNT, ask, tokens
 
 SIZES = ((112, 112), (140, 84), (84, 196))
 IMAGES = [draw_scene(seed, size).image for seed, size in enumerate(SIZES)]
-VISION = settings(0.65)
+VISION = ipcv.preset(model_and_processor()[0], published=True).vision
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def served(quantized: Path) -> Iterator[Served]:
 
 def test_nothing_removed_is_bitwise_the_same(quantized: Path) -> None:
     results = []
-    for ipcv in (None, {"reduction_ratio": 0}):
-        with engine(quantized, ipcv) as llm:
+    for settings in (None, {"reduction_ratio": 0}):
+        with engine(quantized, settings) as llm:
             outputs = ask(llm, cases(COUNT)[:10], logprobs=1)
         results.append([(x.token_ids, x.cumulative_logprob) for x in outputs])
     assert results[0] == results[1]
@@ -102,5 +103,5 @@ def distance(states: torch.Tensor, reference: torch.Tensor) -> float:
 
 def test_answers(served: Served) -> None:
     """Nearly always those of the float model, compressed."""
-    got, floats = tokens(ask(served.llm, cases(COUNT)[:20])), expected(COUNT, 0.65)[:20]
+    got, floats = tokens(ask(served.llm, cases(COUNT)[:20])), expected(COUNT, ADAPTIVE)[:20]
     assert sum(a == b for a, b in zip(got, floats, strict=True)) >= 18

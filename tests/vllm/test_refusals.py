@@ -1,5 +1,8 @@
 """What is refused before any worker starts."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ from tests.checkpoints import save, save_for_vllm
 def configured(model: Path, ipcv: object, **options: Any) -> Any:
     from vllm import EngineArgs
 
-    arguments = EngineArgs(str(model), additional_config={"ipcv": ipcv}, **options)
+    additional = {} if ipcv is None else {"ipcv": ipcv}
+    arguments = EngineArgs(str(model), additional_config=additional, **options)
     return arguments.create_engine_config()
 
 
@@ -19,12 +23,14 @@ def configured(model: Path, ipcv: object, **options: Any) -> Any:
     ("settings", "message"),
     [
         ({"ratio": 0.5}, "IPCV has no setting ratio; it has prune_layer,"),
+        ({"prune_layer": 2}, "Adaptive has no setting prune_layer; it has reduction_ratio,"),
         ({"reduction_ratio": 1}, r"reduction_ratio must be a number in \[0, 1\), got 1"),
-        ({"prune_layer": 8}, "prune_layer 8 is beyond the encoder's 8 blocks"),
-        ({"reduction_ratio": 0.99999}, "keeps no patch"),
-        ({"selector": "best"}, "selector must be one of"),
-        ({"scope": "batch"}, 'scope must be "item" in a server'),
+        ({"method": "ipcv", "prune_layer": 8}, "prune_layer 8 is beyond the encoder's 8 blocks"),
+        ({"method": "ipcv", "reduction_ratio": 0.99999}, "keeps no patch"),
+        ({"method": "ipcv", "selector": "best"}, "selector must be one of"),
+        ({"method": "ipcv", "scope": "batch"}, 'scope must be "item" in a server'),
         ({"attention": "xformers"}, "attention must be one of auto, sdpa, flash, full"),
+        ({"keep_tokens": 0}, r"keep_tokens must be a number in \(0, 1\], got 0"),
         ([0.5], r"settings must be a JSON object, got \[0.5\]"),
     ],
 )
@@ -45,6 +51,28 @@ def test_wrong_settings(padded: Path, settings: object, message: str) -> None:
 def test_wrong_combinations(padded: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"ipcv cannot be combined with .*{message}"):
         configured(padded, {}, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pipeline_parallel_size": 2}, "pipeline_parallel_size"),
+        ({"compilation_config": {"cudagraph_mode": "FULL"}}, "cudagraph_mode FULL"),
+    ],
+)
+def test_wrong_combinations_with_shorter_prompts(
+    padded: Path, options: dict[str, Any], message: str
+) -> None:
+    configured(padded, {}, **options)
+    with pytest.raises(ValueError, match=f"cannot be combined with keep_tokens and {message}"):
+        configured(padded, {"keep_tokens": 0.5}, **options)
+
+
+@pytest.mark.parametrize("name", ["internvl", "qwen3_vl"])
+def test_families_without_shorter_prompts(tmp_path: Path, name: str) -> None:
+    save_for_vllm(name, tmp_path)
+    with pytest.raises(ValueError, match="cannot drop visual tokens of "):
+        configured(tmp_path, {"keep_tokens": 0.5})
 
 
 def test_tiles_of_one_image_on_several_ranks(tmp_path: Path) -> None:
@@ -74,3 +102,19 @@ def test_registering_twice_guards_once() -> None:
     before = dict(MODELS_CONFIG_MAP)
     register()
     assert before == MODELS_CONFIG_MAP
+
+
+STARTS = """
+from vllm import LLM
+LLM({model!r}, additional_config={{"ipcv": {{}}}}, dtype="float32", enforce_eager=True,
+    max_model_len=512, worker_extension_cls="ipcv.integrations.vllm.worker.Compressing")
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_ipcv_serve_compress_whatever_plugins_they_load(padded: Path) -> None:
+    """Here none: without the extension this model would be served as it is."""
+    environment = {**os.environ, "VLLM_PLUGINS": "", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    command = [sys.executable, "-c", STARTS.format(model=str(padded))]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "IPCV active: Adaptive(" in done.stdout + done.stderr

@@ -14,6 +14,7 @@ from typer import Option
 
 from ipcv.cli import terminal
 from ipcv.cli.options import FileOption, MethodOption, RatioOption, SetOption, vision_settings
+from ipcv.cli.plan import show_plan
 from ipcv.integrations.vllm.settings import KEY, split
 
 
@@ -29,9 +30,21 @@ def serve(
     method: MethodOption = None,
     reduction_ratio: RatioOption = None,
     values: SetOption = None,
+    keep_tokens: Annotated[
+        float | None,
+        Option(
+            help="Fraction of the visual tokens that the language model gets.", show_default="all"
+        ),
+    ] = None,
     attention: Annotated[
         str, Option(help="How kept patches ask all: auto, sdpa, flash or full.")
     ] = "auto",
+    require_active: Annotated[
+        bool, Option(help="Whether a worker that would not compress must end the server.")
+    ] = True,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print settings, tokens and FLOPs, and start nothing.")
+    ] = False,
 ) -> None:
     """Serve a model with vLLM, its vision encoder compressed: an OpenAI-compatible server.
 
@@ -40,23 +53,39 @@ def serve(
     named = {
         "method": method,
         "settings": None if file is None else str(file.resolve()),
+        "keep_tokens": keep_tokens,
         "attention": attention,
     }
     given = vision_settings(reduction_ratio, values)
     given |= {name: value for name, value in named.items() if value is not None}
     split(given)
+    if dry_run:
+        show_plan(model, given)
+        return
     flags = vllm_flags or []
-    if any(flag.startswith(("--additional-config", "--additional_config")) for flag in flags):
+    if _has(flags, "--additional-config"):
         raise ValueError(
             "ipcv serve makes --additional-config itself: "
             'with more in it, use vllm serve and add {"ipcv": {...}}'
+        )
+    if require_active and _has(flags, "--worker-extension-cls"):
+        raise ValueError(
+            "ipcv serve makes --worker-extension-cls itself, to be sure that every worker "
+            "compresses: with another one, add --no-require-active"
         )
     plugins = os.environ.get("VLLM_PLUGINS")
     if plugins is not None and "ipcv" not in plugins.split(","):
         raise ValueError(f"VLLM_PLUGINS is {plugins!r}, which leaves ipcv out: add ipcv to it")
     if find_spec("vllm") is None:
         raise ImportError("ipcv serve needs vLLM: pip install 'ipcv[vllm]'")
-    _run(["serve", model, "--additional-config", json.dumps({KEY: given}), *flags])
+    ours = ["--additional-config", json.dumps({KEY: given})]
+    if require_active:
+        ours += ["--worker-extension-cls", "ipcv.integrations.vllm.worker.Compressing"]
+    _run(["serve", model, *ours, *flags])
+
+
+def _has(flags: list[str], name: str) -> bool:
+    return any(flag.replace("_", "-").startswith(name) for flag in flags)
 
 
 def _run(arguments: list[str]) -> None:

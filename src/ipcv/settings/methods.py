@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ipcv.baselines import CDPruner, ToMe, VisionZip
+from ipcv.baselines import CDPruner, DivPrune, ToMe, VisionZip
 from ipcv.core.config import Config
 from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
 from ipcv.vision.adaptive import Adaptive
@@ -26,6 +26,7 @@ LANGUAGE: dict[str, type[LanguageMethod]] = {
     "random-drop": RandomDrop,
     "visionzip": VisionZip,
     "cdpruner": CDPruner,
+    "divprune": DivPrune,
 }
 
 REMOVED = {

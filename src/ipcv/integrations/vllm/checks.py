@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from vllm.config import CUDAGraphMode
 from vllm.logger import init_logger
 from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
 from vllm.model_executor.models.registry import ModelRegistry
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from ipcv.integrations.vllm import MODELS
+from ipcv.integrations.vllm.processors import remember
 from ipcv.integrations.vllm.settings import KEY, SERVED, Settings
 
 logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
@@ -50,10 +52,33 @@ def settings_of(vllm_config: Any) -> Settings | None:
             lora is not None and lora.enable_tower_connector_lora
         ),
     }
+    if settings.tokens is not None:
+        refusals |= _refused_with_fewer_tokens(vllm_config)
     for reason, is_asked in refusals.items():
         if is_asked:
             raise ValueError(f"ipcv cannot be combined with {reason}")
     return settings
+
+
+def _refused_with_fewer_tokens(vllm_config: Any) -> dict[str, bool]:
+    """Reasons, and whether they hold."""
+    multimodal = vllm_config.model_config.multimodal_config
+    parallel, speculative = vllm_config.parallel_config, vllm_config.speculative_config
+    return {
+        "keep_tokens and video_pruning_rate: use one of the two": (
+            multimodal.is_multimodal_pruning_enabled()
+        ),
+        "keep_tokens and pipeline_parallel_size: later stages do not learn the positions": (
+            parallel.pipeline_parallel_size > 1
+        ),
+        "keep_tokens and enable_dbo: positions are per step": parallel.enable_dbo,
+        "keep_tokens and cudagraph_mode FULL: its graphs hold no positions of visual tokens": (
+            vllm_config.compilation_config.cudagraph_mode == CUDAGraphMode.FULL
+        ),
+        "keep_tokens and a draft model: it does not learn the positions": (
+            speculative is not None and speculative.method not in ("ngram", "suffix")
+        ),
+    }
 
 
 class Guard(VerifyAndUpdateConfig):  # type: ignore[misc]
@@ -65,6 +90,7 @@ class Guard(VerifyAndUpdateConfig):  # type: ignore[misc]
     def verify_and_update_config(cls, vllm_config: Any) -> None:
         """Called once per engine, before any worker starts."""
         if (settings := settings_of(vllm_config)) is not None:
+            remember(vllm_config.model_config, vllm_config.additional_config[KEY])
             logger.info("IPCV configured: %s", settings)
         cls.stock.verify_and_update_config(vllm_config)
 

@@ -24,6 +24,8 @@ from vllm.model_executor.models.utils import StageMissingLayer
 from ipcv.core.arguments import Arguments
 from ipcv.integrations.vllm.checks import settings_of
 from ipcv.integrations.vllm.metrics import Counters, Uncounted
+from ipcv.integrations.vllm.processors import with_processor
+from ipcv.integrations.vllm.shorter import Shorter
 from ipcv.integrations.vllm.towers import (
     DeepStackTower,
     InternVLChatTower,
@@ -56,6 +58,8 @@ class Compressed:
         if isinstance(encoder, StageMissingLayer):
             logger.info("IPCV inactive: this worker has no vision encoder")
             return
+        if settings.tokens is not None:
+            self.ipcv_settings = settings
         adapter = self.tower(encoder, settings.attention)
         self._locate_items(adapter)
         multimodal = vllm_config.model_config.multimodal_config
@@ -92,34 +96,40 @@ def _tiles(arguments: Arguments) -> Sequence[int]:
     return []
 
 
-class Qwen2VL(Compressed, Qwen2VLForConditionalGeneration):  # type: ignore[misc]
+@with_processor
+class Qwen2VL(Compressed, Shorter, Qwen2VLForConditionalGeneration):  # type: ignore[misc]
     """Qwen2-VL."""
 
     tower = PackedTower
 
 
-class Qwen2_5_VL(Compressed, Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc]  # noqa: N801
+@with_processor
+class Qwen2_5_VL(Compressed, Shorter, Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc]  # noqa: N801
     """Qwen2.5-VL."""
 
     tower = WindowedTower
 
 
+@with_processor
 class Qwen3VL(Compressed, Qwen3VLForConditionalGeneration):  # type: ignore[misc]
     """Qwen3-VL."""
 
     tower = DeepStackTower
 
 
+@with_processor
 class Qwen3VLMoe(Compressed, Qwen3VLMoeForConditionalGeneration):  # type: ignore[misc]
     """Qwen3-VL with mixtures of experts."""
 
     tower = DeepStackTower
 
 
+@with_processor
 class InternVL(CompressedTiles, InternS1ForConditionalGeneration):  # type: ignore[misc]
     """InternVL checkpoints for `transformers`."""
 
 
+@with_processor
 class InternVLChat(CompressedTiles, InternVLChatModel):  # type: ignore[misc]
     """InternVL checkpoints with remote code."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
+from ipcv.core import ops
 from ipcv.families import FAMILIES, Family
+from ipcv.language.divprune import DivPrune
 from ipcv.settings.presets import scaled_vision
 from ipcv.settings.typed import Given
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.pruning import PruningMethod
 
@@ -33,14 +36,21 @@ class Settings:
             "sdpa": segment by segment; "flash": flash attention with separate lengths of queries
             and keys; "full": the engine's own attention on all patches, of which the kept are
             used; "auto": whichever fits the attention backend of the engine's encoder.
+        tokens: which visual tokens the language model gets; `None` for all.
     """
 
     vision: PruningMethod
     attention: Attention = "auto"
+    tokens: DivPrune | None = None
+
+    def kept(self, tokens: int) -> int:
+        """How many of an item's visual tokens the language model gets."""
+        method = self.tokens
+        return tokens if method is None else ops.keep_count(tokens, method.reduction_ratio)
 
     @classmethod
     def from_config(cls, given: object, hf_config: Any) -> Self:
-        """The settings for a model: those given, the others from its preset.
+        """The settings for a model: those given, the others as `ipcv.compress` would have them.
 
         Args:
             given: what `additional_config` holds under `KEY`.
@@ -55,21 +65,32 @@ class Settings:
                 f"ipcv cannot compress a {hf_config.model_type} in vLLM; it can: "
                 + ", ".join(SERVED)
             )
-        typed, attention = split(given)
+        asked = split(given)
         depth = _depth(hf_config)
-        vision = _served(typed, scaled_vision(family.encoders[0], depth))
+        vision = _served(asked.vision, Adaptive(), scaled_vision(family.encoders[0], depth))
         if isinstance(vision, IPCV) and vision.scope != "item":
             raise ValueError(
                 'ipcv scope must be "item" in a server: no answer may depend on other requests'
             )
         vision.check(depth)
-        return cls(vision, attention)
+        if asked.tokens is not None:
+            _check_drops(family)
+        return cls(vision, asked.attention, asked.tokens)
 
 
-def split(given: object) -> tuple[Given, Attention]:
-    """What was asked for, checked as far as no model is needed, and the attention.
+class Asked(NamedTuple):
+    """What was asked for: of the vision side as it was typed, the rest as in `Settings`."""
 
-    "settings" names a file of `ipcv tune` and "method" a method; all else are settings of it.
+    vision: Given
+    attention: Attention
+    tokens: DivPrune | None
+
+
+def split(given: object) -> Asked:
+    """What was asked for, checked as far as no model is needed.
+
+    "settings" names a file of `ipcv tune`, "method" a method, "keep_tokens" the fraction of visual
+    tokens that the language model gets; but for "attention", all else are settings of the method.
 
     Raises:
         ValueError: one of them is wrong.
@@ -81,15 +102,35 @@ def split(given: object) -> tuple[Given, Attention]:
     if attention not in get_args(Attention):
         names = ", ".join(get_args(Attention))
         raise ValueError(f"ipcv attention must be one of {names}, got {attention!r}")
+    tokens = _dropping(changes.pop("keep_tokens", 1))
     method, file = changes.pop("method", None), changes.pop("settings", None)
     typed = Given(method, changes, file=file)
-    _served(typed, IPCV())
-    return typed, attention
+    _served(typed, Adaptive(), IPCV())
+    return Asked(typed, attention, tokens)
 
 
-def _served(typed: Given, published: IPCV) -> PruningMethod:
-    """The method, where the model's preset is this one. Raises `ValueError` for one not served."""
-    vision = typed.vision_for(published)
+def _dropping(keep_tokens: object) -> DivPrune | None:
+    """What drops tokens. Raises `ValueError` for what is no fraction."""
+    is_number = isinstance(keep_tokens, int | float) and not isinstance(keep_tokens, bool)
+    if not is_number or not 0 < keep_tokens <= 1:  # type: ignore[operator]
+        raise ValueError(f"ipcv keep_tokens must be a number in (0, 1], got {keep_tokens!r}")
+    return None if keep_tokens == 1 else DivPrune(1 - keep_tokens)  # type: ignore[operator]
+
+
+def _check_drops(family: Family) -> None:
+    """Raise `ValueError` where the language model needs all visual tokens of a family."""
+    if family.decoder is not None and family.decoder.first_prunable is not None:
+        reason = "its first layers, too, get features of every token"
+    elif family.tiles is not None:
+        reason = "its positions cannot have gaps"
+    else:
+        return
+    raise ValueError(f"ipcv cannot drop visual tokens of {family.name} in vLLM: {reason}")
+
+
+def _served(typed: Given, *presets: PruningMethod) -> PruningMethod:
+    """The method, where these are the presets. Raises `ValueError` for one that is not served."""
+    vision = typed.vision_for(*presets)
     if not isinstance(vision, PruningMethod):
         raise ValueError(
             f"a server prunes by Adaptive, MixedResolution or IPCV, not by {type(vision).__name__}"

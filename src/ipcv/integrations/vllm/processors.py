@@ -1,0 +1,91 @@
+"""vLLM's multimodal processors with as many placeholders as tokens stay, and settings in keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from vllm.multimodal import MULTIMODAL_REGISTRY
+
+import ipcv
+from ipcv.integrations.vllm.settings import KEY, Settings
+
+ModelClass = TypeVar("ModelClass", bound=type)
+
+
+def remember(model_config: Any, given: object) -> None:
+    """Leave an engine's settings where its processors find them, in whatever process they run."""
+    setattr(model_config.hf_config, KEY, given)
+
+
+def remembered(info: Any) -> Settings | None:
+    """The settings left there; `None` where IPCV is off."""
+    hf_config = info.ctx.model_config.hf_config
+    given = getattr(hf_config, KEY, None)
+    return None if given is None else Settings.from_config(given, hf_config)
+
+
+class Info:
+    """Mixed into what tells how large items can be."""
+
+    def get_mm_max_tokens_per_item(self, *args: Any, **kwargs: Any) -> Mapping[str, int] | None:
+        """Per kind of item, after dropping: as many items fit an encoder call as are scheduled."""
+        most: Mapping[str, int] | None
+        most = super().get_mm_max_tokens_per_item(*args, **kwargs)  # type: ignore[misc]
+        settings = remembered(self)
+        if settings is None or most is None:
+            return most
+        return {kind: settings.kept(tokens) for kind, tokens in most.items()}
+
+
+class Processor:
+    """Mixed into what turns a request into tokens and pixels.
+
+    Placeholders are as many as visual tokens stay. Items have keys, of encoder outputs and of
+    blocks in the prefix cache, that differ where settings do.
+    """
+
+    def __init__(self, info: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(info, *args, **kwargs)  # type: ignore[call-arg]
+        self._settings = remembered(info)
+
+    def _get_mm_hashes(self, inputs: Any) -> dict[str, list[str]]:
+        hashes: dict[str, list[str]] = super()._get_mm_hashes(inputs)  # type: ignore[misc]
+        if self._settings is None:
+            return hashes
+        mark = mark_of(self._settings)
+        return {kind: [f"{one}-{mark}" for one in ones] for kind, ones in hashes.items()}
+
+    def _get_prompt_updates(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
+        updates: Sequence[Any] = super()._get_prompt_updates(*args, **kwargs)  # type: ignore[misc]
+        settings = self._settings
+        if settings is None or settings.tokens is None:
+            return updates
+        return [replace(one, replacement=_fewer(settings, one.replacement)) for one in updates]
+
+
+def _fewer(settings: Settings, placeholders: Any) -> Any:
+    def of_item(item: int) -> list[int]:
+        everything = placeholders(item)
+        return list(everything[: settings.kept(len(everything))])
+
+    return of_item
+
+
+def mark_of(settings: Settings) -> str:
+    """A few letters that differ where encoder outputs may."""
+    return blake2b(f"{ipcv.__version__} {settings}".encode(), digest_size=6).hexdigest()
+
+
+def with_processor(model: ModelClass) -> ModelClass:
+    """Register for a model class its parent's processor with our part in it."""
+    stock: Any = model._processor_factory  # type: ignore[attr-defined]
+    register = MULTIMODAL_REGISTRY.register_processor(
+        type(stock.processor.__name__, (Processor, stock.processor), {}),
+        info=type(stock.info.__name__, (Info, stock.info), {}),
+        dummy_inputs=stock.dummy_inputs,
+    )
+    registered: ModelClass = register(model)
+    return registered
