@@ -12,10 +12,14 @@ def variant(name, ratio=0.6, model=None):
     return make_variants(model or build("qwen2_vl"), [name], [ratio])[f"{name} {ratio:g}"]
 
 
-def test_pruning_methods_are_the_preset_with_other_parts():
-    settings = ipcv.preset(build("qwen2_vl")).vision
+def test_ipcv_is_the_preset():
+    assert variant("ipcv").vision == ipcv.Adaptive(0.6)
+
+
+def test_pruning_methods_are_the_published_preset_with_other_parts():
+    settings = ipcv.preset(build("qwen2_vl"), published=True).vision
     for name, selector, reconstruction in (
-        ("ipcv", "difference", "mean"),
+        ("published", "difference", "mean"),
         ("random", "random", "mean"),
         ("uniform", "uniform", "mean"),
         ("random-no-ngr", "random", "none"),

@@ -235,6 +235,6 @@ def test_inspect(capsys, checkpoint, image, tmp_path):
     assert capsys.readouterr().err == f"wrote {output}\n"
     assert "two numbers" in error_of(capsys, "inspect", image, *options, "--patch", "a")
     assert "there is no patch" in error_of(capsys, "inspect", image, *options, "--patch", "90,1")
-    assert "nothing to inspect" in error_of(capsys, "inspect", image, *options, "--method", "tome")
+    assert "none is kept" in error_of(capsys, "inspect", image, *options, "--method", "tome")
     missing = ("inspect", tmp_path / "none.png", "-o", output)
     assert "does not exist" in error_of(capsys, *missing)

@@ -47,7 +47,7 @@ def test_compare_is_the_default(
     capsys: pytest.CaptureFixture[str], options: list[object], image: Path
 ) -> None:
     result = report(capsys, *options, image, QUESTION)
-    assert result["compressed"]["patches_kept"] == 16  # type: ignore[index]
+    assert result["compressed"]["patches_kept"] == 17  # type: ignore[index]
     assert result["uncompressed"]["patches_kept"] == result["uncompressed"]["patches"] == 48  # type: ignore[index]
     assert 0 < result["visual_token_cosine"] < 1  # type: ignore[operator]
     assert result["encoder_flops_ratio"] > 1  # type: ignore[operator]
@@ -61,7 +61,7 @@ def test_table_shows_both(
     for text in (
         "uncompressed",
         "compressed",
-        "16 of 48",
+        "17 of 48",
         "encoder speed-up",
         "KV cache MB",
         "IPCV(",

@@ -183,7 +183,7 @@ def test_named_methods_are_tried_once_and_where_they_work():
         "tome",
         "tome-decreasing",
     }
-    # No control, and not the preset, which is the published one here.
+    # No control, and not the preset, which is adaptive here.
     windowed = build("qwen2_5_vl")
     windows = {c.name for c in named_candidates(windowed)}
     assert windows == set(plain) - {"tome", "tome-decreasing"}

@@ -42,10 +42,10 @@ class Candidate(NamedTuple):
 def named_candidates(model: nn.Module) -> list[Candidate]:
     """The vision methods that have a name and work in the vision encoder of `model`.
 
-    Of two names for the same the first one, "published" before all.
+    Of two names for the same the one that says more, "published" before all.
     """
     result: dict[VisionMethod, Candidate] = {}
-    for name in (PUBLISHED, *VISION_METHODS):
+    for name in (PUBLISHED, *reversed(VISION_METHODS)):
         vision = VISION_METHODS[name](model, 0.5).vision
         if vision is not None and _works(model, vision):
             result.setdefault(vision, Candidate(name, partial(_named, model, name)))
