@@ -148,7 +148,7 @@ def test_records_are_not_reused_for_something_else(capsys, encoder, images, tmp_
     assert "(config, dtype, weights differ)" in error_of(capsys, *command, "--dtype", "bfloat16")
 
     ipcv.save(settings, ipcv.Preset(ipcv.IPCV(1, 0.75)))
-    assert "another settings by the name tuned" in error_of(capsys, *command)
+    assert "other settings by the name tuned" in error_of(capsys, *command)
     ipcv.save(settings, ipcv.Preset(ipcv.IPCV(1, 0.5)))
 
     picture = (images / "1.png").read_bytes()

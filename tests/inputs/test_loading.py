@@ -190,6 +190,14 @@ def test_links_as_the_hub_makes_them(checkpoint: Path, tmp_path: Path) -> None:
     load(snapshot, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(("content", "message"), [("[]", "holds no object"), ("{", "is no JSON")])
+def test_settings_that_are_none(copy: Path, name: str, content: str, message: str) -> None:
+    (copy / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{name} {message}"):
+        load(copy)
+
+
 def test_an_adapter_of_another_checkpoint(copy: Path) -> None:
     (copy / "adapter_config.json").write_text('{"base_model_name_or_path": "/elsewhere"}')
     with pytest.raises(ValueError, match="PEFT adapter"):

@@ -175,6 +175,18 @@ def test_removal_leaves_nothing_behind(name):
     assert snapshot(model) == before
 
 
+@pytest.mark.parametrize("around", [True, False])
+def test_tiles_of_an_internvl_are_items_where_nothing_says_what_makes_up_an_image(around):
+    model = build("internvl")
+    inputs = FAMILIES["internvl"].inputs(model, [["small", "large"]])
+    with ipcv.compress(model, ipcv.IPCV(1, 0.5, 2, 3)) as handle:
+        if around:
+            model(**inputs)
+        else:
+            model.get_image_features(inputs["pixel_values"])
+    assert len(handle.stats.calls[-1].items) == (2 if around else len(inputs["pixel_values"])) > 1
+
+
 def test_kept_indices_are_in_the_order_of_the_pixels():
     """Qwen2.5-VL sorts its patches by window; the indices undo that."""
     model, inputs = copy("qwen2_5_vl")

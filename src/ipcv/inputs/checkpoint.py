@@ -46,6 +46,8 @@ def _check_folder(folder: Path, suffixes: Set[str]) -> None:
     for path in sorted(folder.iterdir()):
         if path.suffix in suffixes:
             _require_plain(folder, path)
+        if path.name.endswith("config.json"):
+            _object(path)
     if (folder / "adapter_config.json").exists():
         raise ValueError("it is a PEFT adapter of another checkpoint: merge it into that one first")
     if "transformers_weights" in _object(folder / "config.json"):

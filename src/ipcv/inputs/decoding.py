@@ -125,7 +125,8 @@ class _Decoding:
 
 def _upright(frame: Any, pixels: int) -> Image.Image:
     """The frame in RGB as its display matrix says, of at most so many pixels."""
-    image = scaled_down(frame.to_image(), pixels)
+    width, height = _size_within(pixels, frame.width, frame.height)
+    image: Image.Image = frame.to_image(width=width, height=height)
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image
@@ -138,11 +139,15 @@ def _upright(frame: Any, pixels: int) -> Image.Image:
 
 def scaled_down(image: Image.Image, pixels: int) -> Image.Image:
     """The image in its proportions, of at most so many pixels."""
-    if image.width * image.height <= pixels:
+    size = _size_within(pixels, *image.size)
+    if size == image.size:
         return image
-    scale = math.sqrt(pixels / (image.width * image.height))
-    width, height = (max(1, int(side * scale)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
+
+
+def _size_within(pixels: int, width: int, height: int) -> tuple[int, int]:
+    scale = min(1, math.sqrt(pixels / (width * height)))
+    return max(1, int(width * scale)), max(1, int(height * scale))
 
 
 def _seconds(text: str) -> float:

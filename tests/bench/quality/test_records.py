@@ -52,7 +52,7 @@ def test_other_content_and_settings_of_the_same_name_are_refused(tmp_path):
     assert records.missing(UNIT, SETTINGS | {"b": "4"}) == ["b", "c"]
     with pytest.raises(ValueError, match=r"another scene 0: choose"):
         records.missing(UNIT | {"content": "other"}, SETTINGS)
-    with pytest.raises(ValueError, match=r"another settings by the name a"):
+    with pytest.raises(ValueError, match=r"other settings by the name a"):
         records.missing(UNIT, SETTINGS | {"a": "4"})
     with pytest.raises(ValueError, match=r"another image x\.png"):
         records.missing({"image": "x.png", "content": "2"}, SETTINGS)

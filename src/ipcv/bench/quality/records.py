@@ -100,17 +100,17 @@ class Records:
             if row.get(name) != value:
                 continue
             if row.get("content") != unit["content"]:
-                self._refuse_other(f"{name} {value}")
+                self._refuse_other(f"another {name} {value}")
             variant: Any = row.get("variant")
             if variant is None:  # an error
                 return []
             if variant in settings and row.get("settings") != settings[variant]:
-                self._refuse_other(f"settings by the name {variant}")
+                self._refuse_other(f"other settings by the name {variant}")
             done.add(variant)
         return [variant for variant in settings if variant not in done]
 
     def _refuse_other(self, what: str) -> NoReturn:
-        raise ValueError(f"{self.path} holds results of another {what}: choose another file")
+        raise ValueError(f"{self.path} holds results of {what}: choose another file")
 
 
 def _refuse(constant: str) -> NoReturn:
