@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ipcv.core.arguments import Arguments
-from ipcv.vision.adapters.batched import BatchedEncoder, kept_positions
+from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.adapters.noise import Noise, random_pixels
 from ipcv.vision.adapters.packed import grid_positions
+from ipcv.vision.adapters.rectangles import kept_positions
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
