@@ -162,6 +162,19 @@ def test_unknown_model_type_lists_the_supported():
         ipcv.compress(Remote("mine"), METHOD)
 
 
+def test_mae_is_a_vit(tmp_path):
+    """Its own class leaves out most patches, at random, and shuffles the others."""
+    sizes = VISION | {f"decoder_{key}": value for key, value in VISION.items()}
+    mae = transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(image_size=SIDE, **sizes))
+    with pytest.raises(ValueError, match=r"no stock ViTModel .* load the checkpoint as ViTModel"):
+        ipcv.compress(mae, METHOD)
+    mae.save_pretrained(tmp_path)
+    vit = transformers.ViTModel.from_pretrained(tmp_path)
+    with ipcv.compress(vit, METHOD) as handle:
+        vit(torch.zeros(1, 3, SIDE, SIDE))
+    assert [item.patches for item in handle.stats.calls[0].items] == [64]
+
+
 @pytest.mark.parametrize("vision", [CLIP, SIGLIP])
 @pytest.mark.parametrize("layers", [-2, -1, [-2, -4]])
 @pytest.mark.parametrize("strategy", ["default", "full"])

@@ -134,8 +134,8 @@ OTHER_BATCHED = (
         item="video frame",
     ),
     Family(
-        "ViT",
-        ("vit",),
+        "ViT (MAE too, loaded as ViTModel)",
+        ("vit", "vit_mae"),
         (batched_encoder("ViTModel", VitEncoder, CLS),),
         "google/vit-base-patch16-224",
     ),

@@ -44,9 +44,5 @@ UNSUPPORTED = {
     "unlimited_ocr": f"{_SAM}, in front of one like CLIP's",
     "video_llava": "it has two vision encoders, one for images and one for videos",
     "vision-encoder-decoder": "its vision encoder may be any",
-    "vit_mae": (
-        "it drops most patches itself, at random, and shuffles the others; ViTModel takes its "
-        "weights and keeps all patches"
-    ),
 }
 """By model type, the reason, as it follows "not supported:"."""

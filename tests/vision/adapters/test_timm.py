@@ -129,7 +129,7 @@ def test_subclasses():
 
 
 def test_preset():
-    vision = ipcv.preset(create(depth=12)).vision
+    vision = ipcv.preset(create(depth=12), published=True).vision
     assert (vision.prune_layer, vision.reduction_ratio) == (4, 0.65)
 
 

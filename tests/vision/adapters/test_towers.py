@@ -59,9 +59,7 @@ def test_equals_plain_loops(name, attention):
             assert_close(found[rows], outputs[-1])
 
 
-@pytest.mark.usefixtures("whole_sizes")
-@towers
-def test_adaptive_equals_plain_loops(name):
+def check_adaptive(name, method):
     model, family = build(name), TOWERS[name]
     adapter = adapter_for(model)
 
@@ -70,7 +68,23 @@ def test_adaptive_equals_plain_loops(name):
 
     for media in (["small", "large"], *([["video"]] if family.has_video else [])):
         inputs, items = family.inputs(model, [media]), family.items(model, [media])
-        check_model(model, inputs, items, ipcv.Adaptive(0.5), keys_of)
+        call = check_model(model, inputs, items, method, keys_of)
+    return [item.kept / item.patches for item in call.items]
+
+
+@pytest.mark.usefixtures("whole_sizes")
+@towers
+def test_adaptive_equals_plain_loops(name):
+    check_adaptive(name, ipcv.Adaptive(0.5))
+
+
+@pytest.mark.usefixtures("whole_sizes")
+@pytest.mark.parametrize(
+    "name", [n for n in TOWERS if n in ("vjepa2", "llama4_vision_model") or n.startswith("timm")]
+)
+def test_adaptive_with_a_tolerance_equals_plain_loops(name):
+    """Every item, and every frame of a video, keeps another number of rows."""
+    assert min(check_adaptive(name, ipcv.Adaptive(0.75, tolerance=0.5))) < 1
 
 
 @towers

@@ -13,6 +13,7 @@ from ipcv.core.arguments import Arguments
 from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.adapters.noise import Noise, random_pixels
 from ipcv.vision.adapters.packed import grid_positions
+from ipcv.vision.adapters.rectangles import kept_positions
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
@@ -83,8 +84,10 @@ class Vjepa2Encoder(BatchedEncoder):
 
 def _kept_places(selection: Selection) -> Tensor:
     """`(B, rows)`: the places in their videos of the rows carried."""
-    lengths = selection.layout.item_lengths
-    return (selection.kept % lengths[0]).view(len(lengths), -1)
+    lengths, groups = selection.layout.item_lengths, selection.layout.group_lengths
+    places = kept_positions(selection)  # within a frame, where frames are pruned one by one
+    starts = torch.arange(len(groups), device=places.device) * groups[0] % lengths[0]
+    return (places + starts[:, None]).view(len(lengths), -1)
 
 
 def _rotated(attention: Any, states: Tensor, places: Tensor) -> Tensor:
