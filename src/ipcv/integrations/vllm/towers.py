@@ -27,7 +27,8 @@ from ipcv.vision.adapters.packed import (
     window_rows,
     windowed,
 )
-from ipcv.vision.adapters.segments import Segments, attend_in_batches
+from ipcv.vision.adapters.rectangles import places_carried
+from ipcv.vision.adapters.segments import Segments, attend_in_batches, biased
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
@@ -114,17 +115,33 @@ class Tower(EncoderAdapter):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        *_: Any,
-        **__: Any,
+        cu_seqlens: Tensor | None = None,
+        max_seqlen: Tensor | None = None,
+        sequence_lengths: Tensor | None = None,
     ) -> Tensor:
         """In the place of the innermost attention: kept rows, which count by their sizes."""
-        heads = -1, innermost.num_heads, innermost.head_size
-        segments = self.segments(boundaries, selection)[1]
-        attend = partial(sdpa, innermost.scale)
-        shape, bias = query.shape, selection.bias
+        shape, heads = query.shape, (-1, innermost.num_heads, innermost.head_size)
+        segments, bias = self.segments(boundaries, selection)[1], selection.bias
         query, key, value = (x.reshape(heads) for x in (query, key, value))
-        output = attend_in_batches(attend, query, key, value, segments, segments, bias)
-        return output.view(shape)
+        rows, places = len(query), self.places(selection)
+        if places is not None:
+            query, key, value = (x[places] for x in (query, key, value))
+        if self.asking == "flash":
+            if bias is not None:
+                query, key, value = biased(query, key, value, bias, innermost.scale)
+            longest = _longest(segments, max_seqlen)
+            output = flash(innermost, query, key, value, segments, segments, longest)
+            output = output[..., : innermost.head_size]
+        else:
+            attend = partial(sdpa, innermost.scale)
+            output = attend_in_batches(attend, query, key, value, segments, segments, bias)
+        if places is not None:
+            output = output.new_zeros(rows, *output.shape[1:]).index_copy_(0, places, output)
+        return output.reshape(shape)
+
+    def places(self, selection: Selection) -> Tensor | None:
+        """Where kept rows are among those carried; `None` if these are all."""
+        return None
 
     @abstractmethod
     def segments(
@@ -149,7 +166,7 @@ class Tower(EncoderAdapter):
         key, value = key.reshape(heads), value.reshape(heads)
         keys, queries = self.segments(cu_seqlens, selection)
         if self.asking == "flash":
-            longest = keys.width if max_seqlen is None else int(max_seqlen)  # known to the host
+            longest = _longest(keys, max_seqlen)
             output = flash(innermost, query, key, value, queries, keys, longest)
         else:
             attend = partial(sdpa, innermost.scale)
@@ -228,6 +245,10 @@ class InternVLTower(Tower, BatchedEncoder):  # type: ignore[misc]  # attend retu
     attention_name = "attention"
     protected = 1
 
+    def places(self, selection: Selection) -> Tensor | None:
+        """Tiles that keep fewer than others are filled up."""
+        return places_carried(selection)
+
     def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
         """As one tile."""
         return normed[None], {}
@@ -249,6 +270,11 @@ class InternVLChatTower(InternVLTower):
     blocks_path = "encoder.layers"
     norm_name = "norm1"
     attention_name = "attn"
+
+
+def _longest(segments: Segments, max_seqlen: Tensor | None) -> int:
+    """An upper bound on the rows of a segment, for which nobody waits."""
+    return segments.width if max_seqlen is None else int(max_seqlen)  # known to the host
 
 
 def _rows(rows: Tensor, selection: Selection) -> Tensor:
