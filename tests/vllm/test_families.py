@@ -156,9 +156,15 @@ def test_visual_tokens(
             torch.testing.assert_close(a, b, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "full"])
-@pytest.mark.parametrize("vision", [ipcv.Adaptive(0.6), ipcv.MixedResolution(0.4)], ids=str)
-def test_other_methods(served: Served, attention: str, vision: PruningMethod) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "full", "flash"])
+@pytest.mark.parametrize(
+    "vision", [ipcv.Adaptive(0.6), ipcv.Adaptive(tolerance=0.9), ipcv.MixedResolution(0.4)], ids=str
+)
+def test_other_methods(
+    served: Served, monkeypatch: pytest.MonkeyPatch, attention: str, vision: PruningMethod
+) -> None:
+    """Of `tolerance`, counts are known in the encoder alone, and differ between tiles."""
+    monkeypatch.setattr("ipcv.integrations.vllm.innermost.flash_attention", lambda: varlen_by_loops)
     with replaced(served, vision, attention):
         together = in_vllm(served, inputs(served, IMAGES))
         alone = [in_vllm(served, inputs(served, [image]))[0] for image in IMAGES]

@@ -114,6 +114,16 @@ def test_behind_a_compressed_encoder(padded: Path) -> None:
     assert [answer.tokens for answer in answers] == reference
 
 
+def test_half_floats(padded: Path, expected: list[Answer]) -> None:
+    """Which hold no large integers, as offsets are."""
+    requests = [request(case) for case in cases(COUNT)[:8]]
+    with engine(padded, SETTINGS, dtype="bfloat16") as llm:
+        answers = in_vllm(llm, requests)
+    for answer, other in zip(answers, expected, strict=False):
+        assert answer.tokens == other.tokens
+        assert answer.logprob == pytest.approx(other.logprob, abs=0.2)
+
+
 def test_length_of_a_prompt(padded: Path) -> None:
     from vllm import SamplingParams
 

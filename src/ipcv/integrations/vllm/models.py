@@ -26,12 +26,12 @@ from ipcv.integrations.vllm.checks import settings_of
 from ipcv.integrations.vllm.metrics import Counters, Uncounted
 from ipcv.integrations.vllm.processors import with_processor
 from ipcv.integrations.vllm.shorter import Shorter
+from ipcv.integrations.vllm.tower import Tower
 from ipcv.integrations.vllm.towers import (
     DeepStackTower,
     InternVLChatTower,
     InternVLTower,
     PackedTower,
-    Tower,
     WindowedTower,
 )
 from ipcv.vision.pruning import PruningEngine

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from vllm.platforms import current_platform
+from torch import Tensor
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
-from ipcv.integrations.vllm.innermost import flash, run_with, sdpa
-from ipcv.integrations.vllm.settings import Attention
-from ipcv.vision.adapters.base import EncoderAdapter
+from ipcv.integrations.vllm.tower import Tower
 from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.adapters.packed import (
     PackedEncoder,
@@ -27,134 +23,10 @@ from ipcv.vision.adapters.packed import (
     window_rows,
     windowed,
 )
-from ipcv.vision.adapters.segments import Segments, attend_in_batches
+from ipcv.vision.adapters.rectangles import places_carried
+from ipcv.vision.adapters.segments import Segments
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
-
-
-def _as_it_is(heads: Tensor) -> Tensor:
-    """All heads, where one rank has them."""
-    return heads
-
-
-class Tower(EncoderAdapter):
-    """What all vision encoders of vLLM share.
-
-    Their attention modules hold an innermost one, without weights, that knows about backends. The
-    attention around it, with projections, norms and rotary positions, whole or sharded, quantized
-    or not, runs as it is: on all rows as far as the innermost part, of which kept rows alone are
-    asked for, and on those behind it.
-    """
-
-    def __init__(self, encoder: nn.Module, attention: Attention = "auto") -> None:
-        super().__init__(encoder)
-        attention_module: Any = self.attention(self.blocks[0])
-        self.backend: AttentionBackendEnum = attention_module.attn.attn_backend
-        if self.backend == AttentionBackendEnum.FLASHINFER:  # chosen by the engine: see checks.py
-            raise ValueError("ipcv cannot be combined with FLASHINFER: set mm_encoder_attn_backend")
-        if attention == "flash" and self.backend != AttentionBackendEnum.FLASH_ATTN:
-            raise ValueError(
-                f"ipcv attention flash needs a vision encoder that attends with FLASH_ATTN, "
-                f"not {self.backend.name}"
-            )
-        self.asking = _fitting(self.backend) if attention == "auto" else attention
-        for block in self.blocks:
-            _let_hooks_run(block)
-
-    def full_length_outputs(self, arguments: Arguments) -> set[int]:
-        return set()
-
-    attends_kept = False  # where kept rows attend each other the engine's own attention serves
-
-    def attend(
-        self,
-        attention: Any,
-        queries: Tensor,
-        keys: Tensor | None,
-        arguments: Arguments,
-        selection: Selection,
-    ) -> Tensor:
-        if keys is None:
-            ask = partial(self._count, attention.attn, selection, arguments.get("cu_seqlens"))
-            pruned = self.prune_arguments(arguments, selection)
-            return run_with(attention, queries, self._others(pruned), ask)
-        others = self._others(arguments)
-        forward = partial(type(attention).forward, attention, keys, **others)
-        if self.asking == "full":
-            everything: Tensor = forward()
-            return self.like(self.rows(everything)[selection.kept], everything)
-        return run_with(attention, keys, others, partial(self._ask, attention.attn, selection))
-
-    def _others(self, arguments: Arguments) -> Arguments:
-        return {name: x for name, x in arguments.items() if name != self.states_name}
-
-    def keys(self, attention: Any, normed: Tensor) -> Tensor:
-        """As the innermost attention gets them, without rotary positions; of all ranks' heads."""
-        found, innermost = list[Tensor](), attention.attn
-
-        def catch(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
-            found.append(key.reshape(-1, innermost.num_heads, innermost.head_size))
-            return torch.zeros_like(query)
-
-        run_with(attention, *self.unplaced(attention, normed), catch)
-        return self.gather_heads(found[0])
-
-    @abstractmethod
-    def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
-        """What the attention takes for rows `(T, C)` that have no positions."""
-
-    gather_heads: Callable[[Tensor], Tensor] = staticmethod(_as_it_is)
-    """`(T, heads, D)` of all ranks, where the heads are sharded."""
-
-    def _count(
-        self,
-        innermost: Any,
-        selection: Selection,
-        boundaries: Tensor | None,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *_: Any,
-        **__: Any,
-    ) -> Tensor:
-        """In the place of the innermost attention: kept rows, which count by their sizes."""
-        heads = -1, innermost.num_heads, innermost.head_size
-        segments = self.segments(boundaries, selection)[1]
-        attend = partial(sdpa, innermost.scale)
-        shape, bias = query.shape, selection.bias
-        query, key, value = (x.reshape(heads) for x in (query, key, value))
-        output = attend_in_batches(attend, query, key, value, segments, segments, bias)
-        return output.view(shape)
-
-    @abstractmethod
-    def segments(
-        self, cu_seqlens: Tensor | None, selection: Selection
-    ) -> tuple[Segments, Segments]:
-        """Those of all rows, and what is left of each, from what the attention is told."""
-
-    def _ask(
-        self,
-        innermost: Any,
-        selection: Selection,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        cu_seqlens: Tensor | None = None,
-        max_seqlen: Tensor | None = None,
-        sequence_lengths: Tensor | None = None,
-    ) -> Tensor:
-        """In the place of the innermost attention: takes all rows and returns the kept ones."""
-        shape, heads = query.shape, (-1, innermost.num_heads, innermost.head_size)
-        query = query.reshape(heads)[selection.kept]
-        key, value = key.reshape(heads), value.reshape(heads)
-        keys, queries = self.segments(cu_seqlens, selection)
-        if self.asking == "flash":
-            longest = keys.width if max_seqlen is None else int(max_seqlen)  # known to the host
-            output = flash(innermost, query, key, value, queries, keys, longest)
-        else:
-            attend = partial(sdpa, innermost.scale)
-            output = attend_in_batches(attend, query, key, value, queries, keys)
-        return output.reshape(shape[0], -1, *shape[2:])
 
 
 class PackedTower(Tower, PackedEncoder):
@@ -228,6 +100,10 @@ class InternVLTower(Tower, BatchedEncoder):  # type: ignore[misc]  # attend retu
     attention_name = "attention"
     protected = 1
 
+    def places(self, selection: Selection) -> Tensor | None:
+        """Tiles that keep fewer than others are filled up."""
+        return places_carried(selection)
+
     def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
         """As one tile."""
         return normed[None], {}
@@ -255,21 +131,5 @@ def _rows(rows: Tensor, selection: Selection) -> Tensor:
     return rows[selection.kept]
 
 
-def _fitting(backend: AttentionBackendEnum) -> Attention:
-    """How kept rows can ask all rows where the encoder attends with that backend."""
-    if backend == AttentionBackendEnum.TORCH_SDPA:
-        return "sdpa"
-    if backend == AttentionBackendEnum.FLASH_ATTN and current_platform.is_cuda():
-        return "flash"
-    return "full"
-
-
 def _runs(lengths: Sequence[int], device: torch.device) -> Segments:
     return Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)
-
-
-def _let_hooks_run(block: nn.Module) -> None:
-    """Give a block that vLLM may compile, and that then skips hooks, the plain call back."""
-    cls = type(block)
-    if cls.__call__ is not nn.Module.__call__:
-        block.__class__ = type(cls.__name__, (cls,), {"__call__": nn.Module.__call__})
