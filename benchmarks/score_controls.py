@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +35,11 @@ def controls(scenes: Sequence[Scene], pictures: int = 1) -> dict[str, list[Scene
     grey = (128, 128, 128)
     return {
         "uncompressed": list(scenes),
-        "blank image": [replace(s, image=Image.new("RGB", s.image.size, grey)) for s in scenes],
+        "blank image": [
+            s.showing([Image.new("RGB", f.size, grey) for f in s.frames]) for s in scenes
+        ],
         "image of another scene": [
-            replace(scene, image=other.image)
-            for scene, other in zip(scenes, following, strict=True)
+            scene.showing(other.frames) for scene, other in zip(scenes, following, strict=True)
         ],
     }
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ipcv
-from ipcv.baselines import CDPruner, DivPrune, VisionZip
+from ipcv.baselines import CDPruner, DivPrune, DropCopies, PixelPrune, RunLength, VisionZip
 from ipcv.settings.methods import LANGUAGE
 
 SETTINGS = [
@@ -22,6 +22,9 @@ SETTINGS = [
     ipcv.RandomDrop(0, seed=7),
     CDPruner(reduction_ratio=0.5),
     DivPrune(reduction_ratio=0.5),
+    DropCopies(reduction_ratio=0.4),
+    PixelPrune(0.4),
+    RunLength(0.4),
     VisionZip(reduction_ratio=0.75, contextual_ratio=0.25),
 ]
 each = pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: type(settings).__name__)
@@ -111,5 +114,6 @@ def test_published_language_sides_are_for_28_layers():
 
 def test_names_of_the_methods():
     names = ["dart", "fastv", "v2drop", "random-drop", "visionzip", "cdpruner", "divprune"]
+    names += ["drop-copies"]
     assert list(LANGUAGE) == names
     assert all(LANGUAGE[name]().prune_layers for name in LANGUAGE)

@@ -45,7 +45,7 @@ def built_in() -> dict[str, Asked]:
         answers, right = [], []
         for scene in scenes:
             image = Downsample(arguments.downsample)(scene.image)
-            answers += ask(model, processor, image, [q.text for q in scene.questions])
+            answers += ask(model, processor, [image], [q.text for q in scene.questions])
             right += [q.answer for q in scene.questions]
         pairs = zip(answers, right, strict=True)
         result[name] = Asked(answers, sum(a == b for a, b in pairs) / len(answers))

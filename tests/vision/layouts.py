@@ -2,8 +2,8 @@
 
 import torch
 
-from ipcv.vision.adapters.batched import _positions
 from ipcv.vision.adapters.packed import grid_positions
+from ipcv.vision.adapters.rectangles import positions_in_tiles
 from ipcv.vision.layout import Layout
 
 
@@ -19,7 +19,9 @@ def tiles(num_tiles, rows, columns, protected, padding=None):
     layout = Layout(
         item_lengths=(num_tiles * length,),
         group_lengths=(length,) * num_tiles,
-        positions=lambda: _positions(length, protected, columns, [num_tiles], torch.device("cpu")),
+        positions=lambda: positions_in_tiles(
+            length, protected, columns, [num_tiles], torch.device("cpu")
+        ),
         protected=protected,
         rectangular=True,
     )

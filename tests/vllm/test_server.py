@@ -65,7 +65,7 @@ def test_accuracy_is_that_of_transformers(server: Server) -> None:
     (model, processor), right = model_and_processor(), []
     with compress(model, ADAPTIVE):
         for scene in scenes:
-            texts = ask(model, processor, scene.image, [q.text for q in scene.questions])
+            texts = ask(model, processor, scene.frames, [q.text for q in scene.questions])
             right += [t == q.answer for t, q in zip(texts, scene.questions, strict=True)]
     asked = [(Case((s.image,), q.text), q.answer) for s in scenes for q in s.questions]
     got = server.ask_together([case for case, _ in asked], 8)

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from ipcv.api import CompressionHandle, compress
-from ipcv.baselines import Downsample, ToMe
+from ipcv.baselines import Downsample, PixelPrune, RunLength, ToMe
 from ipcv.core.config import require_fraction, require_name
 from ipcv.families import find_encoder
 from ipcv.language import LanguageMethod, V2Drop
@@ -86,6 +86,14 @@ def _adaptive(model: nn.Module, ratio: float) -> Variant:
     return Variant(Adaptive(ratio))
 
 
+def _pixelprune(model: nn.Module, ratio: float) -> Variant:
+    return Variant(PixelPrune(ratio))
+
+
+def _run_length(model: nn.Module, ratio: float) -> Variant:
+    return Variant(RunLength(ratio))
+
+
 def _downsampling(model: nn.Module, ratio: float) -> Variant:
     """As many patches fewer."""
     return Variant(downsample=Downsample(math.sqrt(1 - ratio)))
@@ -107,6 +115,8 @@ VISION_METHODS: dict[str, Maker] = {
     "adaptive": _adaptive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),
+    "pixelprune": _pixelprune,
+    "run-length": _run_length,
     "downsample": _downsampling,
 }
 ABLATIONS: dict[str, Maker] = {

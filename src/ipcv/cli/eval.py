@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from ipcv.bench.scenes.pictures import check_pictures
+from ipcv.bench.scenes.pictures import PICTURES, check_pictures
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
 from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
@@ -33,9 +33,7 @@ def evaluate(
     ] = None,
     picture: Annotated[
         list[str] | None,
-        Option(
-            help="Of the suite: drawn, page, screen, chart, photo; repeat.", show_default="drawn"
-        ),
+        Option(help=f"Of the suite: {', '.join(PICTURES)}; repeat.", show_default="drawn"),
     ] = None,
     time: Annotated[
         float, Option(help="Name the best methods at this part of the encoder time.")

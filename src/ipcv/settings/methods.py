@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ipcv.baselines import CDPruner, DivPrune, ToMe, VisionZip
+from ipcv.baselines import (
+    CDPruner,
+    DivPrune,
+    DropCopies,
+    PixelPrune,
+    RunLength,
+    ToMe,
+    VisionZip,
+)
 from ipcv.core.config import Config
 from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
 from ipcv.vision.adaptive import Adaptive
@@ -18,6 +26,8 @@ VISION: dict[str, type[VisionMethod]] = {
     "mixed-resolution": MixedResolution,
     "adaptive": Adaptive,
     "tome": ToMe,
+    "pixelprune": PixelPrune,
+    "run-length": RunLength,
 }
 LANGUAGE: dict[str, type[LanguageMethod]] = {
     "dart": DART,
@@ -27,6 +37,7 @@ LANGUAGE: dict[str, type[LanguageMethod]] = {
     "visionzip": VisionZip,
     "cdpruner": CDPruner,
     "divprune": DivPrune,
+    "drop-copies": DropCopies,
 }
 
 REMOVED = {

@@ -21,8 +21,8 @@ def test_questions_of_a_batch_do_not_depend_on_each_other(checkpoint: Path) -> N
     model, processor = load(checkpoint)
     image = draw_scene(0, (112, 112)).image
     questions = ["What is it?", "Is there a red circle in the picture?", "Why?"]
-    together = ask(model, processor, image, questions)
-    assert together == [ask(model, processor, image, [question])[0] for question in questions]
+    together = ask(model, processor, [image], questions)
+    assert together == [ask(model, processor, [image], [question])[0] for question in questions]
     assert all(together)
 
 
@@ -38,8 +38,8 @@ def test_only_exact_answers_count(checkpoint: Path, monkeypatch: pytest.MonkeyPa
     model, processor = load(checkpoint)
     sizes = []
 
-    def answers(model: object, processor: object, image: Image.Image, questions: list[str]):
-        sizes.append(image.width)
+    def answers(model: object, processor: object, images: list[Image.Image], questions: list[str]):
+        sizes.extend(image.width for image in images)
         return ["12", "yes", "No"]
 
     monkeypatch.setattr("ipcv.bench.quality.suite.ask", answers)

@@ -182,6 +182,8 @@ def test_named_methods_are_tried_once_and_where_they_work():
         "adaptive",
         "tome",
         "tome-decreasing",
+        "pixelprune",
+        "run-length",
     }
     # No control, and not the preset, which is adaptive here.
     windowed = build("qwen2_5_vl")

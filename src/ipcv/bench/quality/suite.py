@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,7 +40,7 @@ def held_out_scenes(
         seed, which = divmod(turn, len(pictures))
         scene = draw_picture(pictures[which], HELD_OUT + seed, size)
         questions = scene.questions[:num_questions]
-        yield Scene(scene.image, scene.objects, questions)
+        yield replace(scene, questions=questions)
         num_questions -= len(questions)
         turn += 1
 
@@ -68,7 +69,10 @@ def evaluate_scenes(
     """
     settings = {name: variant_identity(variant) for name, variant in variants.items()}
     for number, scene in enumerate(scenes):
-        unit = {"scene": number, "content": bytes_identity(scene.image.tobytes())}
+        unit = {
+            "scene": number,
+            "content": bytes_identity(b"".join(f.tobytes() for f in scene.frames)),
+        }
         for name in records.missing(unit, settings):
             answers, _ = ask_variant(model, processor, scene, variants[name])
             pairs = zip(answers, scene.questions, strict=True)
@@ -84,18 +88,24 @@ def evaluate_scenes(
 def ask_variant(
     model: nn.Module, processor: Any, scene: Scene, variant: Variant
 ) -> tuple[list[str], float]:
-    """Answers to the questions about a scene, and milliseconds to encode its image."""
-    image = variant.downsample(scene.image) if variant.downsample else scene.image
+    """Answers to the questions about a scene, and milliseconds to encode what it shows."""
+    frames = scene.frames
+    if variant.downsample is not None:
+        frames = tuple(map(variant.downsample, frames))
     adapter = adapter_for(model)
     once = encoding_once if adapter.can_repeat else nullcontext
-    with variant.applied(model), once(adapter.encoder), metered(adapter.encoder) as encoding:
-        answers = ask(model, processor, image, [question.text for question in scene.questions])
+    with (
+        variant.applied(model),
+        once(adapter.encoder, len(frames)),
+        metered(adapter.encoder) as encoding,
+    ):
+        answers = ask(model, processor, frames, [question.text for question in scene.questions])
     return answers, sum(encoding)
 
 
 @contextmanager
-def encoding_once(encoder: nn.Module) -> Iterator[None]:
-    """Encode one image of each call and repeat the result: all prompts of a call share theirs.
+def encoding_once(encoder: nn.Module, images: int = 1) -> Iterator[None]:
+    """Encode so many images of each call and repeat the result: all prompts of a call share them.
 
     That changes no number, for what an image gives does not depend on the others in its call. For
     encoders whose adapter `can_repeat`.
@@ -104,8 +114,8 @@ def encoding_once(encoder: nn.Module) -> Iterator[None]:
 
     def keep_first(_: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> Any:
         pixels, grid = args[0], kwargs["grid_thw"]
-        copies.append(len(grid))
-        return (pixels[: len(pixels) // len(grid)],), kwargs | {"grid_thw": grid[:1]}
+        copies.append(len(grid) // images)
+        return (pixels[: len(pixels) // copies[-1]],), kwargs | {"grid_thw": grid[:images]}
 
     def repeat(_: Any, args: Any, output: Any) -> None:
         output.pooler_output = output.pooler_output.repeat(copies.pop(), 1)
@@ -119,13 +129,17 @@ def encoding_once(encoder: nn.Module) -> Iterator[None]:
         after.remove()
 
 
-def ask(model: Any, processor: Any, image: Image, questions: list[str]) -> list[str]:
-    """Answers to several questions about one image, as one batch of prompts."""
+def ask(model: Any, processor: Any, images: Sequence[Image], questions: list[str]) -> list[str]:
+    """Answers to several questions about the same images, in order, as one batch of prompts.
+
+    Frames of a clip are images here, so that any processor and any encoder can be asked.
+    """
+    shown = [{"type": "image", "image": image} for image in images]
     conversations = [
         [
             {
                 "role": "user",
-                "content": [{"type": "image", "image": image}, {"type": "text", "text": q}],
+                "content": [*shown, {"type": "text", "text": q}],
             }
         ]
         for q in questions

@@ -7,7 +7,8 @@ code of this project uses them.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ipcv.bench.scenes.lexicon import COLOURS, SHAPES, WORDS
@@ -40,11 +41,24 @@ _PIXELS_PER_SHAPE = 16_000
 
 @dataclass(frozen=True)
 class Scene:
-    """An image, what is in it, and one question of every kind that it allows."""
+    """An image, what is in it, and one question of every kind that it allows.
+
+    Of a clip, the image is its first frame, and ``later`` the others.
+    """
 
     image: Image
     objects: tuple[SceneObject, ...]
     questions: tuple[Question, ...]
+    later: tuple[Image, ...] = ()
+
+    @property
+    def frames(self) -> tuple[Image, ...]:
+        """All that is shown, in order."""
+        return self.image, *self.later
+
+    def showing(self, frames: Sequence[Image]) -> Scene:
+        """The same questions about other frames."""
+        return replace(self, image=frames[0], later=tuple(frames[1:]))
 
 
 def draw_scene(seed: int, size: tuple[int, int] = (448, 448)) -> Scene:

@@ -1,4 +1,4 @@
-"""Pictures of the kinds that users bring, drawn: pages, screens, charts and photos."""
+"""Pictures of the kinds that users bring, drawn: pages, screens, charts, photos and clips."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ipcv.bench.scenes import QUESTION_KINDS, Scene, draw_scene
 from ipcv.bench.scenes.charts import CHART_KINDS, compose_chart
+from ipcv.bench.scenes.clips import CLIP_KINDS, compose_clip
 from ipcv.bench.scenes.pages import PAGE_KINDS, compose_page
 from ipcv.bench.scenes.photos import PHOTO_KINDS, compose_photo
 from ipcv.bench.scenes.questions import Question
@@ -16,6 +17,9 @@ from ipcv.core.config import require_name
 
 DRAWN = "drawn"
 """The name of the pictures of `draw_scene`."""
+
+CLIP = "video"
+"""The name of the clips, of several frames each."""
 
 COMPOSERS: dict[str, Callable[[random.Random, tuple[int, int]], Sheet]] = {
     "page": compose_page,
@@ -31,6 +35,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "screen": SCREEN_KINDS,
     "chart": CHART_KINDS,
     "photo": PHOTO_KINDS,
+    CLIP: CLIP_KINDS,
 }
 """The question kinds of each picture."""
 
@@ -45,11 +50,13 @@ def check_pictures(names: Sequence[str] | None) -> tuple[str, ...]:
 def picture_of(kind: str) -> str:
     """The picture that a kind of question is about."""
     picture, _, _ = kind.partition("-")
-    return picture if picture in COMPOSERS else DRAWN
+    return picture if picture in PICTURES else DRAWN
 
 
 def draw_picture(name: str, seed: int, size: tuple[int, int] = (448, 448)) -> Scene:
     """Draw the picture of a seed, with one question of every kind that it allows.
+
+    A clip allows one or two.
 
     Args:
         name: one of `PICTURES`.
@@ -60,6 +67,9 @@ def draw_picture(name: str, seed: int, size: tuple[int, int] = (448, 448)) -> Sc
     if name == DRAWN:
         return draw_scene(seed, size)
     rng = random.Random(f"{name} {seed} {size[0]} {size[1]}")
+    if name == CLIP:
+        clip = compose_clip(rng, size)
+        return Scene(clip.frames[0], (), clip.questions, clip.frames[1:])
     sheet = COMPOSERS[name](rng, size)
     by_kind: dict[str, list[Question]] = {}
     for question in sheet.questions:
