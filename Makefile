@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test fuzz test-versions test-timm test-lmms test-vllm check docs bench gpu clean
+.PHONY: run test fuzz test-versions test-timm test-lmms test-vllm check package docs bench gpu clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
@@ -43,6 +43,14 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The sdist, and the wheel made of it, which is put where nothing else is and run there.
+package: .venv/.dev
+	rm -rf dist .venv-package
+	$(BIN)/python -m build -q
+	$(PYTHON) -m venv .venv-package
+	.venv-package/bin/python -m pip install -q -c constraints.txt torch==2.13.0 dist/*.whl
+	cd dist && ../.venv-package/bin/ipcv run
+
 # The site, in build/site: no broken link, no public name without a docstring.
 docs: .venv-docs/.ready
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
@@ -56,7 +64,7 @@ gpu: .venv/.dev
 	PYTHON=$(BIN)/python tools/gpu/run.sh $(OUT)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-timm .venv-lmms .venv-vllm .venv-docs build/site
+	rm -rf .venv .venv-oldest .venv-newest .venv-timm .venv-lmms .venv-vllm .venv-docs .venv-package build/site dist
 
 # The pinned torch first: a CPU build where the index has one, before anything asks for a range.
 .venv/.torch: constraints.txt

@@ -24,7 +24,6 @@ from ipcv.cli.version import version
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Compress the vision encoders of multimodal language models, without retraining.",
 )
