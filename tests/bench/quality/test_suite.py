@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from ipcv.baselines import Downsample
-from ipcv.bench.quality.records import Records
 from ipcv.bench.quality.evaluation import Suite
+from ipcv.bench.quality.records import Records
 from ipcv.bench.quality.suite import answer_prior, ask, ask_variant, evaluate_scenes
 from ipcv.bench.scenes import Question, Scene, draw_scene
 from ipcv.bench.variants import Variant

@@ -102,12 +102,9 @@ def ask_variant(
     if variant.downsample is not None:
         frames = tuple(map(variant.downsample, frames))
     adapter = adapter_for(model)
-    once = encoding_once if adapter.can_repeat else nullcontext
-    with (
-        variant.applied(model),
-        once(adapter.encoder, len(frames)),
-        metered(adapter.encoder) as encoding,
-    ):
+    encoder = adapter.encoder
+    once = encoding_once(encoder, len(frames)) if adapter.can_repeat else nullcontext()
+    with variant.applied(model), once, metered(encoder) as encoding:
         answers = ask(model, processor, frames, [question.text for question in scene.questions])
     return answers, sum(encoding)
 
