@@ -19,7 +19,7 @@ from rich.progress import Progress
 from ipcv.bench.quality.intervals import Estimate, proportion
 from ipcv.bench.quality.kinds import question_groups
 from ipcv.bench.quality.records import Records
-from ipcv.bench.quality.suite import answer_prior, evaluate_scenes, held_out_scenes
+from ipcv.bench.quality.suite import PICTURE_SIDE, answer_prior, evaluate_scenes, held_out_scenes
 from ipcv.bench.scenes import Scene
 from ipcv.bench.scenes.pictures import PICTURES, check_pictures
 from ipcv.bench.variants import Variant
@@ -58,12 +58,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--picture", action="append", choices=PICTURES)
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(PICTURE_SIDE, PICTURE_SIDE), help="width, height"
+    )
     parser.add_argument("--model", type=Path, default=TINY)
     parser.add_argument("--json", type=Path, default=RESULTS / "controls.json")
     options = parser.parse_args()
     model, processor = load(options.model)
     pictures = check_pictures(options.picture)
-    scenes = list(held_out_scenes(options.questions, pictures=pictures))
+    scenes = list(held_out_scenes(options.questions, tuple(options.size), pictures))
     result: dict[str, Any] = {}
     with Progress() as progress:
         for name, shown in controls(scenes, len(pictures)).items():
@@ -83,7 +86,8 @@ def main() -> None:
                     counts[kind] = right + is_right, asked + 1
             result[name] = by_kind(counts)
     result["answer prior"] = by_kind(answer_prior(q for s in scenes for q in s.questions))
-    write_json(options.json, {"questions": options.questions, "variants": result})
+    settings = {"questions": options.questions, "size": list(options.size)}
+    write_json(options.json, settings | {"variants": result})
 
 
 if __name__ == "__main__":

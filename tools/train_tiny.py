@@ -40,19 +40,23 @@ SMALL = ((168, 168), (112, 224), (224, 112), (196, 140), (140, 196), (112, 168),
 MEDIUM = ((224, 224), (224, 224), (280, 168), (168, 280), (196, 252), (252, 196))
 LARGE = (*3 * ((448, 448),), (336, 448), (448, 336), (336, 560), (224, 672), (672, 224))
 
+EMPTY = 0.03  # of the pictures that are asked about
+
 STAGES = (
     Stage("encoder, small images", 2000, Plan(SMALL, 3072), (2e-3, 2e-3)),
     Stage("encoder, 224 px", 400, Plan(MEDIUM, 4096), (2e-3, 2e-3)),
-    Stage("all, 224 px", 800, Plan(MEDIUM, 4096, questions=12), (2e-3, 1.5e-3)),
-    Stage("all, 448 px", 1400, Plan(LARGE, 5120, questions=28), (1.5e-3, 0.0)),
+    Stage("all, 224 px", 800, Plan(MEDIUM, 4096, questions=12, empty=EMPTY), (2e-3, 1.5e-3)),
+    Stage("all, 448 px", 1400, Plan(LARGE, 5120, questions=28, empty=EMPTY), (1.5e-3, 0.0)),
 )
 WARM_UP = 100
 
 PICTURES = {"drawn": 0.4, "page": 0.2, "screen": 0.17, "chart": 0.13, "photo": 0.1}
 SHEETS = ((224, 280), (280, 224), (280, 280), (224, 336), (336, 224))
 MORE_STAGES = (
-    Stage("pictures, 224 to 336 px", 1200, Plan(SHEETS, 3072, 10, PICTURES), (1.5e-3, 1.5e-3)),
-    Stage("pictures, 448 px", 2400, Plan(LARGE, 4096, 18, PICTURES), (1.5e-3, 0.0)),
+    Stage(
+        "pictures, 224 to 336 px", 1200, Plan(SHEETS, 3072, 10, PICTURES, EMPTY), (1.5e-3, 1.5e-3)
+    ),
+    Stage("pictures, 448 px", 2400, Plan(LARGE, 4096, 18, PICTURES, EMPTY), (1.5e-3, 0.0)),
 )
 
 

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
+from PIL.Image import new as new_image
 from torch import Tensor
 
 from ipcv.bench.scenes import HELD_OUT, Question, SceneObject, compose
+from ipcv.bench.scenes.drawing import paint_background
 from ipcv.bench.scenes.pictures import COMPOSERS, DRAWN
 from tiny.prompts import Packed, Prompter
 from tiny.targets import cell_targets
@@ -32,13 +34,15 @@ _STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 class Plan:
     """What to draw: the sizes (width, height) to pick from, and how much fits into a batch.
 
-    ``pictures`` says how often which is drawn.
+    ``pictures`` says how often which is drawn, and ``empty`` how often nothing is, though the
+    questions are asked: what cannot be seen is to be answered by the most frequent answer.
     """
 
     sizes: tuple[tuple[int, int], ...]
     patches: int
     questions: int = 0
     pictures: dict[str, float] = field(default_factory=lambda: {DRAWN: 1.0})
+    empty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,15 +87,18 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
         scene_rng = random.Random(rng.randrange(HELD_OUT))
         name = rng.choices(list(plan.pictures), list(plan.pictures.values()))[0]
         image, objects, questions = _draw(name, scene_rng, size, plan.questions > 0)
+        is_empty = plan.empty > 0 and scene_rng.random() < plan.empty
+        if is_empty:
+            image = _nothing(scene_rng, size)
         patches.append(image_patches(image))
-        targets.append(cell_targets(objects, size, questions))
+        targets.append(cell_targets(*((), size) if is_empty else (objects, size, questions)))
         if prompter is not None:
             asked = (
                 prompter.choose(questions, scene_rng, plan.questions)
                 if questions
                 else prompter.ask_many(objects, scene_rng, plan.questions)
             )
-            packs.append(prompter.pack(objects, asked))
+            packs.append(prompter.pack(objects, asked, are_shown=not is_empty))
     return {
         "patches": np.stack(patches),
         "grid": (size[1] // PATCH, size[0] // PATCH),
@@ -108,6 +115,15 @@ def _draw(
         return *compose(rng, size, *_crowd(rng, size, asked)), ()
     sheet = COMPOSERS[name](rng, size)
     return sheet.image, sheet.objects, sheet.questions
+
+
+def _nothing(rng: random.Random, size: tuple[int, int]) -> Image:
+    """A picture without objects: of one grey or colour, or a background."""
+    if rng.random() < 0.5:
+        return paint_background(rng, size)
+    grey = 3 * (rng.randint(0, 255),)
+    colour = tuple(rng.randint(0, 255) for _ in range(3))
+    return new_image("RGB", size, grey if rng.random() < 0.5 else colour)
 
 
 def _crowd(rng: random.Random, size: tuple[int, int], asked: bool) -> tuple[int, int, int]:

@@ -88,9 +88,12 @@ class Prompter:
         return [rng.choice(own) for own in rng.choices(list(by_kind.values()), weights, k=count)]
 
     def pack(
-        self, objects: Sequence[SceneObject], questions: Sequence[Question]
+        self,
+        objects: Sequence[SceneObject],
+        questions: Sequence[Question],
+        are_shown: bool = True,
     ) -> list[tuple[list[int], list[int], list[int], list[tuple[float, float]]]]:
-        """Per question: ids, labels, where objects are named and where those objects are."""
+        """Per question: ids, labels, where objects are named, and where these are, if shown."""
         rows = []
         for question in questions:
             prompt, answer = self.tokens(question)
@@ -102,6 +105,8 @@ class Prompter:
             shown = list(question.about)
             if question.source >= 0:  # the question mark knows where the answer is
                 named, shown = [*named, last + 1], [*shown, question.source]
+            if not are_shown:
+                named, shown = [], []
             spots = [objects[i].centre for i in shown] + [(0.0, 0.0)] * (2 - len(shown))
             named += [-1] * (2 - len(named))
             rows.append((ids, labels, named, [(x / CELL - 0.5, y / CELL - 0.5) for x, y in spots]))

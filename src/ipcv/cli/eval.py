@@ -45,7 +45,7 @@ def evaluate(
     prompt: Annotated[str, Option(help="What is asked about --images.")] = "Describe the image.",
     new_tokens: Annotated[int, Option(min=1, help="Of the answer to it.")] = 16,
     size: Annotated[
-        int | None, Option(help="Crops of --images for a vision encoder, in pixels.")
+        int | None, Option(help="Of the pictures, or of --images for a vision encoder, in pixels.")
     ] = None,
     records: Annotated[
         Path | None, Option(help="Keep single results here; an interrupted run goes on from them.")
@@ -77,7 +77,9 @@ def evaluate(
 
     name = model or str(TINY)
     task = (
-        Fidelity(images, prompt, new_tokens, size) if images else Suite(questions or 300, pictures)
+        Fidelity(images, prompt, new_tokens, size)
+        if images
+        else Suite(questions or 300, pictures, size)
     )
     with terminal.working("loading"):
         loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from ipcv.baselines import Downsample
+from ipcv.bench.quality.evaluation import Suite
 from ipcv.bench.quality.records import Records
 from ipcv.bench.quality.suite import answer_prior, ask, ask_variant, evaluate_scenes
 from ipcv.bench.scenes import Question, Scene, draw_scene
@@ -64,3 +65,10 @@ def test_what_is_recorded_is_not_asked_again(checkpoint: Path) -> None:
     assert records.rows[0] is first
     assert [row["scene"] for row in records.rows] == [0, 1]
     assert ask_variant(model, processor, SCENES[0], Variant())[1] > 0
+
+
+def test_the_side_of_pictures() -> None:
+    (scene,) = Suite(1, side=224).scenes
+    assert scene.image.size == (224, 224)
+    with pytest.raises(ValueError, match="at least 224"):
+        Suite(1, side=100)

@@ -9,7 +9,7 @@ import pytest
 from ipcv.bench.quality.suite import held_out_scenes
 from ipcv.bench.scenes import COLOURS, HELD_OUT
 from ipcv.bench.scenes.clips import CLIP_KINDS, FRAMES, WAYS, compose_clip
-from ipcv.bench.scenes.pictures import CLIP, draw_picture
+from ipcv.bench.scenes.pictures import VIDEO, draw_picture
 
 SIZE = (224, 224)
 CLIPS = [compose_clip(random.Random(seed), SIZE) for seed in range(60)]
@@ -75,7 +75,7 @@ def test_cuts_and_counters():
 
 @pytest.mark.parametrize("size", [(448, 224), (224, 336)])
 def test_a_seed_gives_one_clip(size):
-    first, again, other = (draw_picture(CLIP, HELD_OUT + seed, size) for seed in (3, 3, 4))
+    first, again, other = (draw_picture(VIDEO, HELD_OUT + seed, size) for seed in (3, 3, 4))
     assert all(map(np.array_equal, first.frames, again.frames))
     assert first.questions == again.questions
     assert first.image.size == size
@@ -83,6 +83,6 @@ def test_a_seed_gives_one_clip(size):
 
 
 def test_the_suite_shows_all_frames():
-    scenes = list(held_out_scenes(4, SIZE, (CLIP,)))
+    scenes = list(held_out_scenes(4, SIZE, (VIDEO,)))
     assert sum(len(scene.questions) for scene in scenes) == 4
     assert all(len(scene.frames) >= FRAMES[0] for scene in scenes)

@@ -64,3 +64,14 @@ def test_drawn_scenes_have_no_targets_of_pictures() -> None:
     raw = draw_batch(0, Plan((SIZE,), 400), None)
     for name in ("mark", "table", "told_digits", "told_word", "told_colour"):
         assert np.all(raw["targets"][name] == IGNORE)
+
+
+def test_nothing_is_shown_on_empty_pictures() -> None:
+    prompter = Prompter(new_trainer().prompter.tokenizer)
+    for pictures in ({"drawn": 1.0}, {"page": 1.0}):
+        drawn = draw_batch(3, Plan((SIZE,), 800, 3, pictures), prompter)
+        empty = draw_batch(3, Plan((SIZE,), 800, 3, pictures, empty=1.0), prompter)
+        assert (drawn["targets"]["kind"] > 0).any()
+        assert not empty["targets"]["kind"].any()
+        assert (empty["packed"].named == -1).all()
+        assert (empty["packed"].labels != IGNORE).any()

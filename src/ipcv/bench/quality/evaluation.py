@@ -20,7 +20,13 @@ from ipcv.bench.quality.observe import PROMPT, observer
 from ipcv.bench.quality.records import Records, Row
 from ipcv.bench.quality.relative_time import UNITS, relative_times
 from ipcv.bench.quality.report import Report
-from ipcv.bench.quality.suite import ask_variant, evaluate_scenes, held_out_scenes
+from ipcv.bench.quality.suite import (
+    LEAST_SIDE,
+    PICTURE_SIDE,
+    ask_variant,
+    evaluate_scenes,
+    held_out_scenes,
+)
 from ipcv.bench.quality.table import fidelity_summary, ranked_images, suite_summary
 from ipcv.bench.scenes import Scene
 from ipcv.bench.scenes.pictures import DRAWN
@@ -66,15 +72,27 @@ class Evaluation(ABC):
 
 @dataclass(frozen=True)
 class Suite(Evaluation):
-    """So many questions of the built-in suite, about these pictures."""
+    """So many questions of the built-in suite, about these pictures.
+
+    Attributes:
+        questions: how many.
+        pictures: names of `PICTURES`.
+        side: of the pictures, in pixels; `None`: `PICTURE_SIDE`.
+    """
 
     questions: int = 300
     pictures: tuple[str, ...] = (DRAWN,)
+    side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.side is not None and self.side < LEAST_SIDE:
+            raise ValueError(f"size must be at least {LEAST_SIDE} for pictures, got {self.side}")
 
     @cached_property
     def scenes(self) -> list[Scene]:
         """What is asked about."""
-        return list(held_out_scenes(self.questions, pictures=self.pictures))
+        side = self.side or PICTURE_SIDE
+        return list(held_out_scenes(self.questions, (side, side), self.pictures))
 
     @property
     def steps(self) -> int:
@@ -92,6 +110,8 @@ class Suite(Evaluation):
         run = {"task": "suite", "model": name, "questions": self.questions}
         if self.pictures != (DRAWN,):
             run["pictures"] = list(self.pictures)
+        if self.side is not None:
+            run["side"] = self.side
         kept = Records(records, run | (model_identity(model, processor) if records else {}))
         evaluate_scenes(model, processor, self.scenes, variants, kept, on_step)
 

@@ -15,12 +15,18 @@ from ipcv.bench.clock import metered
 from ipcv.bench.quality.identity import bytes_identity, variant_identity
 from ipcv.bench.quality.records import Records
 from ipcv.bench.scenes import HELD_OUT, Question, Scene
-from ipcv.bench.scenes.pictures import DRAWN, draw_picture
+from ipcv.bench.scenes.pictures import DRAWN, VIDEO, draw_picture
 from ipcv.bench.variants import Variant
 from ipcv.families import adapter_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+PICTURE_SIDE = 448
+"""Of the suite's pictures, in pixels."""
+
+LEAST_SIDE = 224
+"""Pixels that any picture can be drawn on."""
 
 ANSWER_TOKENS = 8
 """The most new tokens of an answer."""
@@ -28,17 +34,20 @@ ANSWER_TOKENS = 8
 
 def held_out_scenes(
     num_questions: int,
-    size: tuple[int, int] = (448, 448),
+    size: tuple[int, int] = (PICTURE_SIDE, PICTURE_SIDE),
     pictures: Sequence[str] = (DRAWN,),
 ) -> Iterator[Scene]:
     """Held-out scenes of one size (width, height), until they hold so many questions.
 
-    The `pictures`, names of `PICTURES`, take turns.
+    The `pictures`, names of `PICTURES`, take turns. Frames of clips have half the sides, but no
+    less than `LEAST_SIDE`.
     """
-    turn = 0
+    turn, (width, height) = 0, size
+    half = max(LEAST_SIDE, width // 2), max(LEAST_SIDE, height // 2)
     while num_questions > 0:
         seed, which = divmod(turn, len(pictures))
-        scene = draw_picture(pictures[which], HELD_OUT + seed, size)
+        name = pictures[which]
+        scene = draw_picture(name, HELD_OUT + seed, half if name == VIDEO else size)
         questions = scene.questions[:num_questions]
         yield replace(scene, questions=questions)
         num_questions -= len(questions)
@@ -93,12 +102,9 @@ def ask_variant(
     if variant.downsample is not None:
         frames = tuple(map(variant.downsample, frames))
     adapter = adapter_for(model)
-    once = encoding_once if adapter.can_repeat else nullcontext
-    with (
-        variant.applied(model),
-        once(adapter.encoder, len(frames)),
-        metered(adapter.encoder) as encoding,
-    ):
+    encoder = adapter.encoder
+    once = encoding_once(encoder, len(frames)) if adapter.can_repeat else nullcontext()
+    with variant.applied(model), once, metered(encoder) as encoding:
         answers = ask(model, processor, frames, [question.text for question in scene.questions])
     return answers, sum(encoding)
 

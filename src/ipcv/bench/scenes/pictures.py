@@ -18,7 +18,7 @@ from ipcv.core.config import require_name
 DRAWN = "drawn"
 """The name of the pictures of `draw_scene`."""
 
-CLIP = "video"
+VIDEO = "video"
 """The name of the clips, of several frames each."""
 
 COMPOSERS: dict[str, Callable[[random.Random, tuple[int, int]], Sheet]] = {
@@ -35,7 +35,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "screen": SCREEN_KINDS,
     "chart": CHART_KINDS,
     "photo": PHOTO_KINDS,
-    CLIP: CLIP_KINDS,
+    VIDEO: CLIP_KINDS,
 }
 """The question kinds of each picture."""
 
@@ -67,7 +67,7 @@ def draw_picture(name: str, seed: int, size: tuple[int, int] = (448, 448)) -> Sc
     if name == DRAWN:
         return draw_scene(seed, size)
     rng = random.Random(f"{name} {seed} {size[0]} {size[1]}")
-    if name == CLIP:
+    if name == VIDEO:
         clip = compose_clip(rng, size)
         return Scene(clip.frames[0], (), clip.questions, clip.frames[1:])
     sheet = COMPOSERS[name](rng, size)
