@@ -2,6 +2,8 @@
 
     ipcv serve Qwen/Qwen2-VL-7B-Instruct
     python examples/openai_client.py http://127.0.0.1:8000/v1
+
+The picture is the one that comes with the package.
 """
 
 import sys

@@ -2,7 +2,9 @@
 
 import json
 import runpy
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,8 @@ from tests.vision.adapters.families import FAMILIES, build
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-NEEDED = {"web_service": ("fastapi", "httpx")}
-"""What an example needs beyond the package."""
+CLIENT = EXAMPLES / "openai_client.py"
+"""Needs a server."""
 
 
 def files(pattern):
@@ -24,15 +26,54 @@ def files(pattern):
     return [
         pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * path.stem.startswith("tune"))
         for path in sorted(EXAMPLES.rglob(pattern))
+        if path != CLIENT
     ]
 
 
 @pytest.mark.parametrize("path", files("*.py"))
 def test_an_example_runs(path, capsys):
-    for module in NEEDED.get(path.stem, ()):
-        pytest.importorskip(module)
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
+
+
+class Server(BaseHTTPRequestHandler):
+    """Speaks as much of the API as the example needs, and tells what it was asked."""
+
+    def do_GET(self):
+        self.reply({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        (message,) = request["messages"]
+        image, text = message["content"]
+        assert image["image_url"]["url"].startswith("data:image/")
+        answer = {"role": "assistant", "content": f"{request['model']}: {text['text']}"}
+        self.reply({"id": "1", "object": "chat.completion", "choices": [{"message": answer}]})
+
+    def reply(self, content):
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_client_asks_a_server(monkeypatch, capsys):
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        monkeypatch.setattr("sys.argv", [CLIENT.name, url])
+        try:
+            runpy.run_path(str(CLIENT), run_name="__main__")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert capsys.readouterr().out == "tiny: What number is written?\n"
 
 
 @pytest.mark.parametrize("path", files("*.ipynb"))
