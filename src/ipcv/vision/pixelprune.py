@@ -16,7 +16,8 @@ class PixelPrune(PredictiveMethod):
     nearer. All come back as copies, which the paper leaves away: for that, drop them before the
     language model, by `ipcv.baselines.DropCopies` with the same ratio.
 
-    What differs: units are compared as the first block gets them, not as pixels. Where the encoder
+    What differs, as far as the paper's abstract tells: which of the two predicts is our choice.
+    Units are compared as the first block gets them, not as pixels. Where the encoder
     has added positions by then, these count, too. And a ratio is asked for: it is as if the paper's
     threshold were set for each image, as strictly as the ratio allows.
 

@@ -183,9 +183,8 @@ def test_named_methods_are_tried_once_and_where_they_work():
         "tome",
         "tome-decreasing",
         "pixelprune",
-        "run-length",
     }
-    # No control, and not the preset, which is adaptive here.
+    # No control, not the preset, which is adaptive here, and nothing for videos alone.
     windowed = build("qwen2_5_vl")
     windows = {c.name for c in named_candidates(windowed)}
     assert windows == set(plain) - {"tome", "tome-decreasing"}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ipcv.api import compress
+from ipcv.baselines import RunLength
 from ipcv.bench.variants import VISION_METHODS
 from ipcv.families import adapter_for
 from ipcv.vision.adaptive import Adaptive
@@ -42,12 +43,15 @@ class Candidate(NamedTuple):
 def named_candidates(model: nn.Module) -> list[Candidate]:
     """The vision methods that have a name and work in the vision encoder of `model`.
 
-    Of two names for the same the one that says more, "published" before all.
+    Of two names for the same the one that says more, "published" before all. Run-length
+    tokenization, which leaves images as they are, is none.
     """
     result: dict[VisionMethod, Candidate] = {}
     for name in (PUBLISHED, *reversed(VISION_METHODS)):
         vision = VISION_METHODS[name](model, 0.5).vision
-        if vision is not None and _works(model, vision):
+        if vision is None or isinstance(vision, RunLength):
+            continue
+        if _works(model, vision):
             result.setdefault(vision, Candidate(name, partial(_named, model, name)))
     return list(result.values())
 
