@@ -87,8 +87,14 @@ def test_chunks_of_a_prompt(padded: Path, expected: list[Answer]) -> None:
         assert_same(in_vllm(llm, requests), expected[-8:])
 
 
-def test_guessed_tokens(padded: Path, expected: list[Answer]) -> None:
-    """Speculative decoding with n-grams of the prompt."""
+def test_guessed_tokens(
+    padded: Path, expected: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speculative decoding with n-grams of the prompt.
+
+    In a process of its own, in which vLLM 0.32 can start no other engine on a CPU afterwards.
+    """
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     guess = {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 3}
     requests = [request(case) for case in cases(COUNT)[:6]]
     with engine(padded, SETTINGS, speculative_config=guess) as llm:
@@ -99,7 +105,7 @@ def test_guessed_tokens(padded: Path, expected: list[Answer]) -> None:
 def test_compiled_language_model(
     padded: Path, expected: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Needs a C++ compiler. In a process of its own: what guesses n-grams disturbs inductor."""
+    """Needs a C++ compiler."""
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     requests = [request(case) for case in cases(COUNT)]
     with engine(padded, SETTINGS, enforce_eager=False) as llm:
