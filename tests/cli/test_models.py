@@ -35,7 +35,7 @@ def test_every_model_type_is_listed():
             (
                 "qwen2_vl",
                 "OpenGVLab/InternVL3-8B-hf",
-                "published: p=7, A=3 of 24 blocks",
+                "given: p=7, A=3 of 24 blocks",
                 "chameleon",
             ),
         ),

@@ -12,7 +12,7 @@ COLUMNS = (
     "example checkpoint",
     "vision encoder",
     "patches compete within one",
-    "preset",
+    "published settings",
     "language model",
     "vLLM",
 )
@@ -30,7 +30,7 @@ def rows() -> Iterator[tuple[str, ...]]:
             family.checkpoint,
             usual.shape,
             family.item,
-            _preset(usual),
+            _published(usual),
             "yes" if family.decoder else "no",
             "yes" if family.served else "no",
         )
@@ -57,9 +57,9 @@ def _markdown(
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _preset(kind: EncoderKind) -> str:
+def _published(kind: EncoderKind) -> str:
     settings = kind.settings
-    source = "published:" if kind.published else "scaled from"
+    source = "given:" if kind.published else "scaled from"
     return (
         f"{source} p={settings.prune_layer}, A={settings.stabilization_layers} "
         f"of {kind.depth} blocks"

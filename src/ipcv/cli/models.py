@@ -19,7 +19,7 @@ SHOWN = ("family", "model types", "language model", "vLLM")
 def models(
     markdown: Annotated[bool, typer.Option("--markdown", help="As docs/models.md has it.")] = False,
 ) -> None:
-    """List what can be compressed, and with which preset."""
+    """List what can be compressed, and the published settings for it."""
     if markdown:
         typer.echo(table.markdown())
         return
