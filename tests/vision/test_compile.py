@@ -88,3 +88,14 @@ def test_what_is_compiled_serves_all_calls(method):
         assert handle.stats.calls[-1].items == handle.stats.calls[-2].items
     assert torch.equal(model(**prompts[0])[0], before)
     torch.testing.assert_close(compiled(**prompts[0])[0], before)
+
+
+@torch.no_grad()
+def test_a_tolerance_is_not_exported():
+    adapter, inputs = inputs_of("internvl", ["small"])
+    method = ipcv.Adaptive(0.5, tolerance=0.2)
+    with (
+        ipcv.compress(build("internvl"), method),
+        pytest.raises(RuntimeError, match="depends on the picture"),
+    ):
+        torch.export.export(adapter.encoder, (inputs["pixel_values"],))

@@ -52,7 +52,15 @@ def paired(
         layout: of the rows.
         most: how many go per group.
         tolerance: the highest cost of what goes, where there is one; the host waits for the device.
+
+    Raises:
+        RuntimeError: an export with a tolerance, by which shapes depend on the picture.
     """
+    if tolerance is not None and getattr(torch.compiler, "is_exporting", bool)():
+        raise RuntimeError(
+            "with a tolerance, how many patches go depends on the picture, which torch.export "
+            "cannot record: use a reduction_ratio alone"
+        )
     lengths, protected = layout.group_lengths, layout.protected
     runs = ops.equal_runs(features, lengths)
     beside = zip(runs, ops.equal_runs(places, lengths), strict=True)
