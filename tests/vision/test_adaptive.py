@@ -403,6 +403,20 @@ def test_places_of_other_groups_do_not_matter():
     torch.testing.assert_close(together[1:], beside_places(keys[1:], places[1:]))
 
 
+@pytest.mark.parametrize("tolerance", [None, 0.9])
+def test_an_image_of_one_token_beside_a_large_one(tolerance):
+    """Down to one patch it goes, while the other still has some to lose."""
+    model = build("qwen2_vl")
+    encoder = adapter_for(model).encoder
+    grids, method = [[1, 2, 2], [1, 8, 8]], Adaptive(0.9, tolerance=tolerance)
+    pixels = torch.randn(68, encoder.patch_embed.proj.weight[0].numel())
+    with ipcv.compress(encoder, method) as handle:
+        both = encoder(pixels, grid_thw=torch.tensor(grids)).last_hidden_state
+        alone = encoder(pixels[:4], grid_thw=torch.tensor(grids[:1])).last_hidden_state
+    assert_close(both[:4], alone)
+    assert handle.stats.calls[0].items[0].kept < 4
+
+
 @pytest.mark.parametrize("patches", [256, 1024])
 def test_ties_are_spread_over_the_picture(patches):
     """Of a picture of one colour, as much is removed below as above."""

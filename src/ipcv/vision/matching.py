@@ -111,8 +111,11 @@ def twins(keys: Tensor, places: Tensor, protected: int = 0) -> Offers:
     Every other one could go, as in `match`; arguments as for `smooth`. Its cost is the sine of half
     the angle.
     """
-    best, counterpart = best_counterparts(beside_places(keys, places)[:, protected:])
     candidates = torch.arange(protected, keys.shape[1], 2, device=keys.device)
+    if keys.shape[1] - protected < 2:
+        nobody = candidates.new_empty(len(keys), 0)
+        return Offers(nobody.float(), nobody, candidates[:0])
+    best, counterpart = best_counterparts(beside_places(keys, places)[:, protected:])
     return Offers(((1 - best) / 2).clamp(min=0).sqrt(), protected + 2 * counterpart + 1, candidates)
 
 
