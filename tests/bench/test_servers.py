@@ -13,6 +13,9 @@ from ipcv.bench.servers import Request, compare_servers, suite_prompts
 
 pytest.importorskip("openai")
 
+SECONDS = 0.4
+"""Until the slow server answers, which the quick one never takes."""
+
 
 class Stub(ThreadingHTTPServer):
     """Answers with the last word of the question, or always with a text, after a while."""
@@ -66,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stubs() -> Iterator[tuple[Stub, Stub]]:
-    servers = Stub(0.0), Stub(0.05, "blue")
+    servers = Stub(0.0), Stub(SECONDS, "blue")
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     yield servers
@@ -92,12 +95,14 @@ def test_comparison(stubs: tuple[Stub, Stub]) -> None:
     assert report["agreement"] == 2 / 5
     assert report["compressed"]["accuracy"] == 3 / 5
     assert report["baseline"]["accuracy"] == 0
-    assert report["baseline"]["ttft_ms_median"] > 50 > report["compressed"]["ttft_ms_median"]
-    assert report["baseline"]["requests_per_second"] < 2 / 0.05
+    first = [report[name]["ttft_ms_median"] for name in ("compressed", "baseline")]
+    assert first[0] < 1000 * SECONDS < first[1]
+    assert report["baseline"]["requests_per_second"] < 2 / SECONDS
     assert len(steps) == len(PROMPTS)
     for stub in stubs:
         assert sorted(stub.asked) == [prompt.question for prompt in PROMPTS]
-        assert stub.most == 2
+        assert stub.most <= 2
+    assert slow.most == 2
     texts = [str(column._cells) for column in result.to_table().columns]
     assert "60.0%" in texts[2]
 

@@ -64,7 +64,7 @@ def test_table_shows_both(
         "17 of 48",
         "encoder speed-up",
         "KV cache MB",
-        "IPCV(",
+        "Adaptive(",
     ):
         assert text in output
 

@@ -266,12 +266,9 @@ def test_equals_plain_loops_at_other_settings(name, method):
 @families
 @pytest.mark.usefixtures("whole_sizes")
 def test_equals_plain_loops_with_a_tolerance(name):
-    """Some patches of each item go, of every item as many as its own costs allow."""
-    kept = []
-    for case in ("two-sizes", "mixed-batch"):
-        call = check(name, case, Adaptive(0.75, tolerance=0.6))
-        kept += [item.kept / item.patches for item in call.items]
-    assert min(kept) < 1
+    """Some patches go, of every item as many as its own costs allow."""
+    call = check(name, "mixed-batch", Adaptive(0.75, tolerance=0.6))
+    assert any(item.kept < item.patches for item in call.items)
 
 
 @given(st.integers(0, 2), st.integers(0, 1000))
