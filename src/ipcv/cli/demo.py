@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,10 +33,10 @@ def demo(
     from ipcv.inputs.loading import load
     from ipcv.models import TINY
 
-    name = model or str(TINY)
     with terminal.working("loading"):
-        loaded, processor = load(name, dtype=dtype, device=device)
-    with opened(Desk(name, loaded, processor)) as page:
+        loaded, processor = load(model or str(TINY), dtype=dtype, device=device)
+    shown = Path(model).name if model else "the small one that ships with ipcv"
+    with opened(Desk(shown, loaded, processor)) as page:
         address = page.launch(host, port)
         typer.echo(f"open {address} in a browser; Ctrl-C ends it")
         page.blocks.block_thread()

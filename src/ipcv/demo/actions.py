@@ -1,4 +1,4 @@
-"""What the page can do with a model: ask it both ways, and draw what was kept and what it cost."""
+"""The model behind the page: asked both ways, with pictures of what was kept and of the errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ipcv.settings.typed import Given
 from ipcv.vision.method import VisionMethod
 
 COMPRESSED = "compressed"
-MOST_PIXELS = 1 << 20
+DEMO_PIXELS = 1 << 20
 """Larger pictures are scaled down to that, so that nobody waits for another's poster."""
 
 NEW_TOKENS = 48
@@ -84,7 +84,7 @@ class Desk:
         if not question.strip():
             raise ValueError("the question is empty")
         try:
-            media = Media((scaled_down(load_image(picture), MOST_PIXELS),))
+            media = Media((scaled_down(load_image(picture), DEMO_PIXELS),))
         except ValueError as error:  # which names a file that the user never saw
             raise ValueError(str(error).replace(str(picture), picture.name)) from None
         return media, build_inputs(self.model, self.processor, [media], question, NEW_TOKENS)

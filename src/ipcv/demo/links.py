@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -46,7 +47,7 @@ def from_query(
 
 def _number(text: str | None, slider: Slider) -> float:
     try:
-        value = slider.read(float(text or "none"))
-    except (ValueError, OverflowError):  # no number, or none that is finite
-        return slider.default
-    return slider.position(value)
+        position = float(text or slider.default)
+    except ValueError:
+        position = math.nan
+    return slider.position(slider.read(position if math.isfinite(position) else slider.default))

@@ -11,7 +11,7 @@ import gradio as gr
 
 from ipcv.bench.html import table
 from ipcv.core.lines import one_line
-from ipcv.demo.actions import MOST_PIXELS, BothWays, Desk
+from ipcv.demo.actions import DEMO_PIXELS, BothWays, Desk
 from ipcv.demo.links import MOST_LETTERS, PageState, from_query, to_query
 from ipcv.demo.search import STEPS, cheapest
 from ipcv.demo.sliders import methods_of
@@ -20,15 +20,21 @@ from ipcv.settings.methods import VISION, make
 KEEP_SECONDS = 3600
 """After that, uploaded files are removed; all are when the page ends."""
 
-FONTS = ("system-ui", "sans-serif")
+SYSTEM_FONTS = ("system-ui", "sans-serif")
 CSS = """
 .result table { width: 100%; border-collapse: collapse; }
-.result th, .result td { padding: 0.25rem 0.6rem; text-align: right; overflow-wrap: anywhere; }
-.result th:first-child, .result td:first-child { text-align: left; }
-.result tr { border-bottom: 1px solid var(--border-color-primary); }
 .result .wide { overflow-x: auto; }
+.result :is(tr, th, td) { border: none !important; }
+.result tr { border-bottom: 1px solid var(--border-color-primary) !important; }
+.result :is(th, td) { padding: 0.25rem 0.5rem !important; text-align: right; }
+.result :is(th, td):first-child { text-align: left; }
+.result td { overflow-wrap: anywhere; }
+.result th { overflow-wrap: normal; font-weight: 600; }
+.result p { font-size: 1.1em; }
 footer { display: none !important; }
 """
+
+WAITING = "<p>Ask: answers, times, what is kept and where errors are left will be shown here.</p>"
 
 
 class Page:
@@ -53,7 +59,7 @@ class Page:
 
     def launch(self, host: str, port: int | None, **options: Any) -> str:
         """Serve the page in the background: its address. Raises `OSError` for a port in use."""
-        theme = gr.themes.Default(font=FONTS, font_mono=("ui-monospace", "monospace"))
+        theme = gr.themes.Default(font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
         self.blocks.queue(default_concurrency_limit=1)
         _, address, _ = self.blocks.launch(
             server_name=host,
@@ -74,8 +80,8 @@ class Page:
     def _build(self, samples: Sequence[tuple[Path, str]]) -> None:
         gr.Markdown(
             f"# ipcv\nAsk a model about a picture, with and without compression of its vision "
-            f"encoder. The model is `{Path(self.desk.name).name}`. Pictures of more than "
-            f"{MOST_PIXELS:,} pixels are scaled down; files are removed when the page ends."
+            f"encoder. The model: {self.desk.name}. Pictures of more than "
+            f"{DEMO_PIXELS:,} pixels are scaled down; files are removed when the page ends."
         )
         with gr.Row():
             with gr.Column(min_width=320):
@@ -93,16 +99,17 @@ class Page:
                     [[str(path), question] for path, question in samples],
                     [self.picture, self.question],
                     label="Examples",
+                    example_labels=[path.stem for path, _ in samples],
                 )
                 self._build_settings()
                 self.ask = gr.Button("Ask", variant="primary")
                 self.search = gr.Button("Find the cheapest setting whose answer does not change")
             with gr.Column(min_width=320):
-                self.result = gr.HTML(elem_classes="result", label="Result")
+                self.result = gr.HTML(WAITING, elem_classes="result")
                 with gr.Row():
                     self.kept, self.errors = (
                         gr.Image(
-                            label=label, interactive=False, min_width=150, buttons=["fullscreen"]
+                            label=label, interactive=False, min_width=200, buttons=["fullscreen"]
                         )
                         for label in ("Patches kept", "Errors of the visual tokens")
                     )
@@ -127,9 +134,9 @@ class Page:
         model: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}
         self.choice.change(self._show_group, self.choice, self.groups, api_visibility="private")
         gr.on([self.ask.click, self.question.submit], self._compare, given, shown, **model)
-        self.search.click(self._search, given, [self.choice, *scales], **model).success(
-            self._compare, given, shown, **model
-        )
+        self.search.click(
+            self._search, given, [self.choice, *scales], show_progress_on=self.result, **model
+        ).success(self._compare, given, shown, **model)
         default = PageState(question, self.method)
 
         def restore(request: gr.Request) -> list[Any]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from ipcv.bench.scenes import HELD_OUT
 from ipcv.bench.scenes.pictures import DRAWN, draw_picture
 
-KINDS = (DRAWN, "photo", "page", "screen", "chart")
+SAMPLE_KINDS = (DRAWN, "photo", "page", "screen", "chart")
 """Of pictures, one of each."""
 
 
 def draw_samples(folder: Path, seed: int = HELD_OUT) -> list[tuple[Path, str]]:
-    """Draw one picture of each of `KINDS` into a folder: files, and questions about them."""
+    """Draw one picture of each of `SAMPLE_KINDS` into a folder: files, and questions about them."""
     found = []
-    for kind in KINDS:
+    for kind in SAMPLE_KINDS:
         scene = draw_picture(kind, seed)
         path = folder / f"{kind}.png"
         scene.image.save(path)

@@ -11,12 +11,13 @@ from ipcv.bench.cost.flops import flop_counter
 from ipcv.bench.variants import UNCOMPRESSED, VISION_METHODS, Variant
 from ipcv.demo.actions import Desk
 from ipcv.families import adapter_for
-from ipcv.settings.methods import VISION
+from ipcv.settings.methods import VISION, make
 from ipcv.vision.method import VisionMethod
 
 FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """Of the patches that are removed, tried from the first on."""
 
+RATIO = "reduction_ratio"
 STEPS = 1 + len(VISION) * len(FRACTIONS)
 """How often a search asks at most."""
 
@@ -65,16 +66,27 @@ def cheapest(
         for place, fraction in enumerate(FRACTIONS):
             on_step(1 + number * len(FRACTIONS) + place, f"{method} {fraction:g}")
             try:
-                variant = VISION_METHODS[method](desk.model, fraction)
-                found, gflops = _ask(desk, prompt, variant)
+                setting = _setting(desk, method, fraction)
+                found, gflops = _ask(desk, prompt, Variant(setting))
             except ValueError:
                 continue
             limit = best.gflops if best else most
-            if found == wanted and gflops < limit and variant.vision is not None:
-                best = Cheapest(method, variant.vision, gflops, most)
+            if found == wanted and gflops < limit:
+                best = Cheapest(method, setting, gflops, most)
             if found == wanted or gflops >= limit:
                 break
     return best
+
+
+def _setting(desk: Desk, method: str, fraction: float) -> VisionMethod:
+    """The method's defaults for the model, but for how much goes."""
+    default = desk.default(method)
+    settings = default.to_dict()
+    if RATIO in settings:
+        return make(type(default), settings | {RATIO: fraction})
+    merging = VISION_METHODS[method](desk.model, fraction).vision
+    assert merging is not None
+    return merging
 
 
 def _ask(desk: Desk, prompt: Any, variant: Variant) -> tuple[str, float]:

@@ -52,7 +52,7 @@ def sliders(method: VisionMethod, depth: int) -> list[Slider]:
 
     Args:
         method: of the vision side.
-        depth: blocks of the encoder, the highest that counts of them can be.
+        depth: blocks of the encoder; counts go up to that, or to twice what they are.
     """
     settings, found = method.to_dict(), []
     for name, hint in get_type_hints(type(method)).items():
@@ -64,7 +64,6 @@ def sliders(method: VisionMethod, depth: int) -> list[Slider]:
         default = settings[name]
         ends = (0, step, 1 - step, 1) if float in kinds else (0, 1, max(depth, 2 * default))
         taken = [end for end in ends if _takes(method, name, end)]
-        default = settings[name]
         at = taken[-1] if default is None else default
         found.append(Slider(name, taken[0], taken[-1], step, at, is_optional))
     return found
