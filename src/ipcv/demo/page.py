@@ -56,6 +56,8 @@ class Page:
         with self.blocks:
             self._build(samples)
             self._connect(samples[0][1])
+        for files in self.blocks.temp_file_sets:  # the samples, which everybody gets
+            self.picture.keep_in_cache |= files
 
     def launch(self, host: str, port: int | None, **options: Any) -> str:
         """Serve the page in the background: its address. Raises `OSError` for a port in use."""
@@ -109,7 +111,11 @@ class Page:
                 with gr.Row():
                     self.kept, self.errors = (
                         gr.Image(
-                            label=label, interactive=False, min_width=200, buttons=["fullscreen"]
+                            label=label,
+                            interactive=False,
+                            min_width=200,
+                            elem_classes="drawn",
+                            buttons=["fullscreen"],
                         )
                         for label in ("Patches kept", "Errors of the visual tokens")
                     )
