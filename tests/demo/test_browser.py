@@ -13,7 +13,7 @@ from ipcv.inputs.loading import load  # noqa: E402
 from ipcv.models import EXAMPLE, TINY  # noqa: E402
 
 CHROMIUM = Path("/usr/bin/chromium")
-MOST_WAIT = 15_000
+MOST_WAIT = 30_000
 SPEEDUP = "encoder speed-up"
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")

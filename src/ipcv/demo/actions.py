@@ -117,8 +117,8 @@ class Desk:
         before, after = runs[UNCOMPRESSED].visual_tokens, runs[COMPRESSED].visual_tokens
         merge = self.model.config.vision_config.spatial_merge_size
         _, rows, columns = (prompt["image_grid_thw"][0] // merge).tolist()
-        errors = torch.linalg.vector_norm(after - before, dim=-1) / before.norm(dim=-1).mean()
-        return errors.view(rows, columns)
+        lengths: torch.Tensor = torch.linalg.vector_norm(after - before, dim=-1)
+        return lengths.view(rows, columns) / float(before.norm(dim=-1).mean())
 
 
 def error_map(

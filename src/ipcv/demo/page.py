@@ -63,6 +63,7 @@ class Page:
         """Serve the page in the background: its address. Raises `OSError` for a port in use."""
         theme = gr.themes.Default(font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
         self.blocks.queue(default_concurrency_limit=1)
+        address: str
         _, address, _ = self.blocks.launch(
             server_name=host,
             server_port=port,
@@ -96,6 +97,7 @@ class Page:
                     height=320,
                     buttons=[],
                 )
+                self.picture.preprocess = _stored
                 self.question = gr.Textbox(samples[0][1], label="Question", max_length=MOST_LETTERS)
                 gr.Examples(
                     [[str(path), question] for path, question in samples],
@@ -205,6 +207,11 @@ class Page:
             state.positions[name] if of == state.method else gr.skip() for of, name in self.scales
         ]
         return [state.method, *own]
+
+
+def _stored(upload: Any) -> str | None:
+    """Where an upload lies. Gradio would open it first, without bounds and a message."""
+    return None if upload is None else upload.path
 
 
 def _path(picture: str | None) -> Path:
