@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test fuzz test-versions test-timm test-lmms test-vllm check package docs bench gpu clean
+.PHONY: run test fuzz test-versions test-timm test-lmms test-vllm test-demo check package docs bench gpu clean
 
 run: .venv/.run
 	$(BIN)/ipcv run
@@ -37,6 +37,10 @@ test-vllm: .venv-vllm/.ready
 	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -W default -m "$(SELECT)" \
 		tests/vllm tests/bench/test_servers.py
 
+# The page of `ipcv demo` in Debian's chromium, in an environment of its own.
+test-demo: .venv-demo/.dev
+	OMP_NUM_THREADS=1 .venv-demo/bin/python -m pytest -W default tests/demo
+
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,7 +68,7 @@ gpu: .venv/.dev
 	PYTHON=$(BIN)/python tools/gpu/run.sh $(OUT)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-timm .venv-lmms .venv-vllm .venv-docs .venv-package build/site dist
+	rm -rf .venv .venv-oldest .venv-newest .venv-timm .venv-lmms .venv-vllm .venv-demo .venv-docs .venv-package build/site dist
 
 # The pinned torch first: a CPU build where the index has one, before anything asks for a range.
 .venv/.torch: constraints.txt
@@ -112,6 +116,14 @@ OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml
 	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt torch==2.13.0
 	$(@D)/bin/python .ci/torchvision_on_cpu.py
 	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt -e ".[dev,lmms-eval]"
+	@touch $@
+
+# An older pillow than ours.
+.venv-demo/.dev: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	grep -v '^pillow==' constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt torch==2.13.0
+	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt -e ".[dev,demo]" playwright
 	@touch $@
 
 .venv-vllm/.ready: .ci/vllm_cpu_env.sh .ci/torchvision_on_cpu.py pyproject.toml

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.main import get_command
 
 import ipcv
+from ipcv.cli.app import app
 from ipcv.vision.engine import EncoderState, VisionEngine
 from tests.vision.adapters.families import FAMILIES, build
 
@@ -20,13 +22,16 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 CLIENT = EXAMPLES / "openai_client.py"
 """Needs a server."""
 
+SPACE = EXAMPLES / "space" / "app.py"
+"""Is one."""
+
 
 def files(pattern):
     """The examples; those that tune take long."""
     return [
         pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * path.stem.startswith("tune"))
         for path in sorted(EXAMPLES.rglob(pattern))
-        if path != CLIENT
+        if path not in (CLIENT, SPACE)
     ]
 
 
@@ -34,6 +39,14 @@ def files(pattern):
 def test_an_example_runs(path, capsys):
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
+
+
+def test_the_space_opens_the_demo(monkeypatch):
+    given = []
+    monkeypatch.setattr("ipcv.cli.main", given.extend)
+    runpy.run_path(str(SPACE), run_name="__main__")
+    command, *options = given
+    get_command(app).commands[command].make_context(command, options)
 
 
 class Server(BaseHTTPRequestHandler):

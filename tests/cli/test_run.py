@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ipcv.bench.run_report import conclusion
 from ipcv.cli import main
-from ipcv.cli.run_report import conclusion
 from tests.inputs.test_media import save_video
 
 QUESTION = "What is it?"

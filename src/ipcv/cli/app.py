@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ipcv.cli.bench import bench
+from ipcv.cli.demo import demo
 from ipcv.cli.doctor import doctor
 from ipcv.cli.eval import evaluate
 from ipcv.cli.inspect import inspect
@@ -34,6 +35,7 @@ app.command()(tune)
 app.command()(inspect)
 app.command()(report)
 app.command()(serve)
+app.command()(demo)
 app.command()(doctor)
 app.command()(models)
 app.command()(version)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from ipcv.bench.run_report import RunReport
 from ipcv.cli import terminal
 from ipcv.cli.options import (
     DeviceOption,
@@ -20,7 +21,6 @@ from ipcv.cli.options import (
     SetOption,
     vision_settings,
 )
-from ipcv.cli.run_report import RunReport
 from ipcv.inputs.overlay import check_inputs, check_target, draw_overlay
 from ipcv.inputs.prompt import build_inputs, read_prompt
 from ipcv.settings.methods import LANGUAGE

@@ -1,4 +1,4 @@
-"""The report that `ipcv run` prints."""
+"""Runs of one prompt side by side: what `ipcv run` prints, and `ipcv demo` shows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ from ipcv.bench.variants import Variant
 from ipcv.settings.methods import named
 
 MEDIANS = ("encoder_ms", "prefill_ms", "decode_ms", "total_ms")
+DECODING = "ms per new token"
+REPORT_ROWS = {
+    "answer": "{answer}",
+    "patches kept": "{patches_kept:,} of {patches:,}",
+    "encoder GFLOPs": "{encoder_gflops:.2f}",
+    "encoder ms": "{encoder_ms:.1f}",
+    "LLM tokens": "{llm_tokens:,}",
+    "KV cache MB": "{kv_megabytes:.2f}",
+    "prefill ms": "{prefill_ms:.1f}",
+    DECODING: "{decode_ms:.1f}",
+    "total ms": "{total_ms:.1f}",
+}
 
 
 @dataclass(frozen=True)
@@ -58,29 +70,32 @@ class RunReport:
         table.add_column("")
         for name in self.runs:
             table.add_column(name, justify="right")
-        rows = {
-            "answer": "{answer}",
-            "patches kept": "{patches_kept:,} of {patches:,}",
-            "encoder GFLOPs": "{encoder_gflops:.2f}",
-            "encoder ms": "{encoder_ms:.1f}",
-            "LLM tokens": "{llm_tokens:,}",
-            "KV cache MB": "{kv_megabytes:.2f}",
-            "prefill ms": "{prefill_ms:.1f}",
-            "ms per new token": "{decode_ms:.1f}",
-            "total ms": "{total_ms:.1f}",
-        }
-        if any(report[name]["decode_ms"] is None for name in self.runs):
-            del rows["ms per new token"]
-        for label, template in rows.items():
-            values = (template.format(**report[name]) for name in self.runs)
-            table.add_row(label, *values)
-        if "encoder_speedup" in report:
+        measured, compared = self.rows()
+        for label, cells in measured.items():
+            table.add_row(label, *cells)
+        if compared:
             table.add_section()
-            table.add_row("encoder speed-up", "1.00x", f"{report['encoder_speedup']:.2f}x")
-            table.add_row("bound by FLOPs", "1.00x", f"{report['encoder_flops_ratio']:.2f}x")
-            cosine = f"{report['visual_token_cosine']:.4f}"
-            table.add_row("cosine of visual tokens", "1.0000", cosine)
+        for label, cells in compared.items():
+            table.add_row(label, *cells)
         return table
+
+    def rows(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Cells by label, one for each run: what was measured, and where there are two, ratios."""
+        report = self.to_dict()
+        templates = dict(REPORT_ROWS)
+        if any(report[name]["decode_ms"] is None for name in self.runs):
+            del templates[DECODING]
+        measured = {
+            label: [template.format(**report[name]) for name in self.runs]
+            for label, template in templates.items()
+        }
+        if len(self.runs) < 2:
+            return measured, {}
+        return measured, {
+            "encoder speed-up": ["1.00x", f"{report['encoder_speedup']:.2f}x"],
+            "bound by FLOPs": ["1.00x", f"{report['encoder_flops_ratio']:.2f}x"],
+            "cosine of visual tokens": ["1.0000", f"{report['visual_token_cosine']:.4f}"],
+        }
 
 
 def conclusion(report: dict[str, Any]) -> str:

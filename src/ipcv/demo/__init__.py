@@ -1,0 +1,1 @@
+"""A page in the browser: a model asked with and without compression, side by side."""

@@ -1,0 +1,140 @@
+"""The model behind the page: asked both ways, with pictures of what was kept and of the errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+
+from ipcv.bench.cost.measure import Job, measure
+from ipcv.bench.generation import generate
+from ipcv.bench.quality.answers import Answer, answer
+from ipcv.bench.run_report import RunReport
+from ipcv.bench.variants import UNCOMPRESSED, Variant
+from ipcv.families import adapter_for
+from ipcv.inputs.decoding import scaled_down
+from ipcv.inputs.media import load_image
+from ipcv.inputs.overlay import draw_overlay
+from ipcv.inputs.prompt import Media, build_inputs
+from ipcv.settings.typed import Given
+from ipcv.vision.method import VisionMethod
+
+COMPRESSED = "compressed"
+DEMO_PIXELS = 1 << 20
+"""Larger pictures are scaled down to that, so that nobody waits for another's poster."""
+
+NEW_TOKENS = 48
+TIMED_RUNS = 3
+COLD, MIDDLE, HOT = "#00224e", "#7d7c78", "#fee838"
+"""Of the error map: dark blue, grey, yellow, which the colour-blind can tell apart."""
+
+
+@dataclass(frozen=True)
+class BothWays:
+    """A picture and a question, asked with and without compression.
+
+    Attributes:
+        report: answers, patches, times, FLOPs.
+        overlay: the picture with its removed patches dimmed; `None` where that cannot be told.
+        errors: the error of each visual token, from dark to bright; `None` without a grid.
+        highest_error: the brightest, relative to the mean norm of a token.
+    """
+
+    report: RunReport
+    overlay: Image.Image | None
+    errors: Image.Image | None
+    highest_error: float
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A model that answers one at a time, whoever asks.
+
+    Attributes:
+        name: of the model.
+        model: in eval mode, not compressed.
+        processor: its processor.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    lock: Lock = field(default_factory=Lock, repr=False)
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the vision encoder."""
+        return len(adapter_for(self.model).blocks)
+
+    def default(self, method: str | None = None) -> VisionMethod:
+        """The preset, or that method at the preset's settings where it has some."""
+        return Given(method).for_model(self.model).vision
+
+    def prompt(self, picture: Path, question: str) -> tuple[Media, Any]:
+        """The picture as it is shown, and the model's inputs.
+
+        Raises:
+            ValueError: no question, or a picture that cannot be read, or that the model refuses.
+        """
+        if not question.strip():
+            raise ValueError("the question is empty")
+        try:
+            media = Media((scaled_down(load_image(picture), DEMO_PIXELS),))
+        except ValueError as error:  # which names a file that the user never saw
+            raise ValueError(str(error).replace(str(picture), picture.name)) from None
+        return media, build_inputs(self.model, self.processor, [media], question, NEW_TOKENS)
+
+    def compare(self, picture: Path, question: str, method: VisionMethod) -> BothWays:
+        """Ask with and without compression.
+
+        Raises:
+            ValueError: what `prompt` raises, or a setting that the model cannot take.
+        """
+        media, prompt = self.prompt(picture, question)
+        variants = {UNCOMPRESSED: Variant(), COMPRESSED: Variant(method)}
+        call = partial(generate, self.model, prompt, NEW_TOKENS)
+        with self.lock:
+            runs = {name: self.ask(prompt, variant) for name, variant in variants.items()}
+            jobs = {name: Job(variant, call) for name, variant in variants.items()}
+            costs = measure(self.model, jobs, TIMED_RUNS)
+        report = RunReport(self.name, question, variants[COMPRESSED], runs, costs)
+        errors, highest = error_map(media.frames[0], self._errors(prompt, runs))
+        return BothWays(report, _overlay(media, prompt, runs[COMPRESSED]), errors, highest)
+
+    def ask(self, prompt: Any, variant: Variant) -> Answer:
+        """The answer of one variant; whoever asks holds the lock."""
+        return answer(self.model, self.processor, prompt, variant, NEW_TOKENS)
+
+    def _errors(self, prompt: Any, runs: dict[str, Answer]) -> torch.Tensor | None:
+        """`(rows, columns)` of the visual tokens' grid, relative to their mean norm."""
+        if "image_grid_thw" not in prompt:
+            return None
+        before, after = runs[UNCOMPRESSED].visual_tokens, runs[COMPRESSED].visual_tokens
+        merge = self.model.config.vision_config.spatial_merge_size
+        _, rows, columns = (prompt["image_grid_thw"][0] // merge).tolist()
+        lengths: torch.Tensor = torch.linalg.vector_norm(after - before, dim=-1)
+        return lengths.view(rows, columns) / float(before.norm(dim=-1).mean())
+
+
+def error_map(
+    picture: Image.Image, errors: torch.Tensor | None
+) -> tuple[Image.Image | None, float]:
+    """Errors `(rows, columns)` as an image of the picture's size, and the highest of them."""
+    if errors is None:
+        return None, 0.0
+    highest = float(errors.max())
+    levels = (errors / (highest or 1.0) * 255).byte().numpy()
+    coloured = ImageOps.colorize(Image.fromarray(levels), COLD, HOT, MIDDLE)
+    return coloured.resize(picture.size, Image.Resampling.NEAREST), highest
+
+
+def _overlay(media: Media, prompt: Any, run: Answer) -> Image.Image | None:
+    try:
+        return draw_overlay([media], prompt, run.calls)
+    except (ValueError, RuntimeError):  # no grid is known, or every block goes on with others
+        return None
