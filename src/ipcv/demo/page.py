@@ -22,15 +22,18 @@ KEEP_SECONDS = 3600
 
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 CSS = """
-.result table { width: 100%; border-collapse: collapse; }
-.result .wide { overflow-x: auto; }
-.result :is(tr, th, td) { border: none !important; }
-.result tr { border-bottom: 1px solid var(--border-color-primary) !important; }
-.result :is(th, td) { padding: 0.25rem 0.5rem !important; text-align: right; }
-.result :is(th, td):first-child { text-align: left; }
-.result td { overflow-wrap: anywhere; }
-.result th { overflow-wrap: normal; font-weight: 600; }
 .result p { font-size: 1.1em; }
+.result table { width: 100%; border: none !important; }
+.result tr { border: none !important; }
+.result :is(th, td) {
+  border: solid var(--border-color-primary) !important;
+  border-width: 0 0 1px !important;
+  padding: 0.25rem 0.3rem !important;
+  text-align: right;
+}
+.result :is(th, td):first-child { text-align: left; }
+.result td + td { overflow-wrap: anywhere; }
+.result :is(th, td:first-child) { overflow-wrap: normal; word-break: normal; }
 footer { display: none !important; }
 """
 
