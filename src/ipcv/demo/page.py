@@ -62,25 +62,28 @@ class Page:
         for files in self.blocks.temp_file_sets:  # the samples, which everybody gets
             self.picture.keep_in_cache |= files
 
-    def launch(self, host: str, port: int | None, **options: Any) -> str:
+    def launch(self, host: str, port: int | None) -> str:
         """Serve the page in the background: its address. Raises `OSError` for a port in use."""
         theme = gr.themes.Default(font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
         self.blocks.queue(default_concurrency_limit=1)
         address: str
-        _, address, _ = self.blocks.launch(
-            server_name=host,
-            server_port=port,
-            share=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            max_file_size="20mb",
-            enable_monitoring=False,
-            ssr_mode=False,
-            footer_links=[],
-            theme=theme,
-            css=CSS,
-            **options,
-        )
+        try:
+            _, address, _ = self.blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size="20mb",
+                enable_monitoring=False,
+                ssr_mode=False,
+                footer_links=[],
+                theme=theme,
+                css=CSS,
+            )
+        except OSError:
+            at = f"{host}, port {port or '7860 to 7959'}"
+            raise OSError(f"{at}: in use, or no address of this machine") from None
         return address
 
     def _build(self, samples: Sequence[tuple[Path, str]]) -> None:
