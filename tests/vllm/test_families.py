@@ -158,7 +158,14 @@ def test_visual_tokens(
 
 @pytest.mark.parametrize("attention", ["sdpa", "full", "flash"])
 @pytest.mark.parametrize(
-    "vision", [ipcv.Adaptive(0.6), ipcv.Adaptive(tolerance=0.9), ipcv.MixedResolution(0.4)], ids=str
+    "vision",
+    [
+        ipcv.Adaptive(0.6),
+        ipcv.Adaptive(tolerance=0.9),
+        ipcv.MixedResolution(0.4),
+        ipcv.baselines.PixelPrune(0.5),
+    ],
+    ids=str,
 )
 def test_other_methods(
     served: Served, monkeypatch: pytest.MonkeyPatch, attention: str, vision: PruningMethod

@@ -14,10 +14,9 @@ from ipcv.bench.cost.workload import Workload
 from ipcv.bench.variants import Variant
 from ipcv.families import adapter_for, family_of, find_decoder, find_encoder
 from ipcv.inputs.loading import meta_model
-from ipcv.settings.methods import LANGUAGE, VISION
+from ipcv.settings.methods import LANGUAGE, PRUNING, VISION
 from ipcv.settings.presets import Preset, preset
 from ipcv.settings.typed import Given
-from ipcv.vision.pruning import PruningMethod
 
 PRESET = "preset"
 
@@ -100,8 +99,7 @@ def _facts(model: nn.Module, config: Any, language: Sequence[str]) -> dict[str, 
         "vLLM": "not served compressed",
     }
     if served:
-        methods = [name for name, kind in VISION.items() if issubclass(kind, PruningMethod)]
-        facts["vLLM"] = f"served as {served}, by {', '.join(methods)}"
+        facts["vLLM"] = f"served as {served}, by {', '.join(PRUNING)}"
     return facts
 
 

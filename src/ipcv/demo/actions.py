@@ -14,6 +14,8 @@ from PIL import Image, ImageOps
 from ipcv.bench.cost.measure import Job, measure
 from ipcv.bench.generation import generate
 from ipcv.bench.quality.answers import Answer, answer
+from ipcv.bench.quality.fidelity import patch_errors
+from ipcv.bench.quality.observe import observed
 from ipcv.bench.run_report import RunReport
 from ipcv.bench.variants import UNCOMPRESSED, Variant
 from ipcv.families import adapter_for
@@ -112,13 +114,10 @@ class Desk:
 
     def _errors(self, prompt: Any, runs: dict[str, Answer]) -> torch.Tensor | None:
         """`(rows, columns)` of the visual tokens' grid, relative to their mean norm."""
-        if "image_grid_thw" not in prompt:
-            return None
-        before, after = runs[UNCOMPRESSED].visual_tokens, runs[COMPRESSED].visual_tokens
-        merge = self.model.config.vision_config.spatial_merge_size
-        _, rows, columns = (prompt["image_grid_thw"][0] // merge).tolist()
-        lengths: torch.Tensor = torch.linalg.vector_norm(after - before, dim=-1)
-        return lengths.view(rows, columns) / float(before.norm(dim=-1).mean())
+        before, after = (
+            observed(self.model, prompt, runs[name]) for name in (UNCOMPRESSED, COMPRESSED)
+        )
+        return None if before.grid is None else patch_errors(after, before).view(before.grid)
 
 
 def error_map(

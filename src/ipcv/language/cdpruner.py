@@ -42,9 +42,6 @@ class CDPruner(EncoderOutputMethod):
 
     reduction_ratio: float = 8 / 9
 
-    def __post_init__(self) -> None:
-        self._check()
-
     def scores(self, prompt: Prompt) -> Tensor:
         """1 for the tokens to keep, 0 for the others."""
         runs, lengths, device = prompt.layout.runs, prompt.lengths, prompt.hidden_states.device

@@ -44,7 +44,7 @@ class DART(LanguageMethod):
     needs_keys = True
 
     def __post_init__(self) -> None:
-        self._check()
+        super().__post_init__()
         self._require_integer("image_pivots", minimum=1)
         self._require_integer("text_pivots", minimum=0)
         if not isinstance(self.normalize, bool):

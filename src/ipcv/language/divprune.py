@@ -32,9 +32,6 @@ class DivPrune(EncoderOutputMethod):
 
     reduction_ratio: float = 0.65
 
-    def __post_init__(self) -> None:
-        self._check()
-
     def scores(self, prompt: Prompt) -> Tensor:
         """1 for the tokens to keep, 0 for the others."""
         scores = []

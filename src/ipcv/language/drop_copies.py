@@ -29,9 +29,6 @@ class DropCopies(EncoderOutputMethod):
 
     reduction_ratio: float = 0.5
 
-    def __post_init__(self) -> None:
-        self._check()
-
     def scores(self, prompt: Prompt) -> Tensor:
         """How far each token is from the nearest earlier one."""
         images = prompt.of_images(prompt.hidden_states).float().split(prompt.lengths)

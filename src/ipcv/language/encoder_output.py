@@ -26,5 +26,5 @@ class EncoderOutputMethod(LanguageMethod):
         """The same: the input has no depth."""
         return self
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         require_fraction("reduction_ratio", self.reduction_ratio)

@@ -29,9 +29,6 @@ class FastV(LanguageMethod):
 
     needs_keys = True
 
-    def __post_init__(self) -> None:
-        self._check()
-
     def scores(self, prompt: Prompt) -> Tensor:
         """The attention to each token."""
         return prompt.of_images(prompt.attention())

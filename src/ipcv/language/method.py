@@ -151,6 +151,6 @@ class LanguageMethod(Config, ABC):
     def _scaled_layer(self, layer: int, depth: int, first: int) -> int:
         return max(first, min(layer, 1), round(layer * depth / self.reference_depth))
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         self._require_integer("prune_layer", minimum=self.first_layer)
         require_fraction("reduction_ratio", self.reduction_ratio)

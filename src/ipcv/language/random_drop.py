@@ -36,7 +36,7 @@ class RandomDrop(LanguageMethod):
     first_layer = 0
 
     def __post_init__(self) -> None:
-        self._check()
+        super().__post_init__()
         self._require_integer("seed", minimum=0)
 
     def scores(self, prompt: Prompt) -> Tensor:

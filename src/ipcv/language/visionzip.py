@@ -57,7 +57,7 @@ class VisionZip(EncoderOutputMethod):
     needs_encoder = True
 
     def __post_init__(self) -> None:
-        self._check()
+        super().__post_init__()
         require_fraction("contextual_ratio", self.contextual_ratio)
 
     def scores(self, prompt: Prompt) -> Tensor:

@@ -20,6 +20,7 @@ from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
 from ipcv.vision.mixed_resolution import MixedResolution
+from ipcv.vision.pruning import PruningMethod
 
 VISION: dict[str, type[VisionMethod]] = {
     "ipcv": IPCV,
@@ -29,6 +30,9 @@ VISION: dict[str, type[VisionMethod]] = {
     "pixelprune": PixelPrune,
     "run-length": RunLength,
 }
+PRUNING = [name for name, kind in VISION.items() if issubclass(kind, PruningMethod)]
+"""Those whose patches stay what they are: a server takes these alone."""
+
 LANGUAGE: dict[str, type[LanguageMethod]] = {
     "dart": DART,
     "fastv": FastV,

@@ -53,7 +53,7 @@ class PredictiveMethod(OneStepMethod):
     def scores(self, previous: Tensor, rows: Tensor, layout: Layout) -> Tensor:
         """The place of each patch's unit, by the error of its prediction; no two have the same."""
         error, _ = self.predicted(rows, layout)
-        unit, _ = _find(cells(layout), cells(layout))
+        unit = _units(layout)
         start = _group_starts(layout, rows.device)
         evenly = ((unit - start) * ops.SPREAD % 2**32).argsort(stable=True)
         order = evenly[error[evenly].argsort(stable=True)]
@@ -73,7 +73,7 @@ class PredictiveMethod(OneStepMethod):
             predicts it; and `(N,)` int64, the first row of a patch's group likewise.
         """
         numbers = _place_numbers(layout)
-        unit, _ = _find(cells(layout), cells(layout))
+        unit = _units(layout)
         best = rows.new_full((len(rows),), torch.inf, dtype=torch.float32)
         source = _group_starts(layout, rows.device)
         for frame, y, x in self.shifts:
@@ -100,6 +100,12 @@ class PredictiveMethod(OneStepMethod):
         states = rows[kept]
         copies = Reconstruction(states[copied], states, Neighbors(copied[:, None]))
         return Selection(layout, counts, kept, (Step(kept, removed, copies),))
+
+
+def _units(layout: Layout) -> Tensor:
+    """`(N,)` int64: the first row of each row's unit."""
+    number = cells(layout)
+    return _find(number, number)[0]
 
 
 def _group_starts(layout: Layout, device: torch.device) -> Tensor:

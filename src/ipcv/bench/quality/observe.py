@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ipcv.bench.clock import metered
-from ipcv.bench.quality.answers import answer
+from ipcv.bench.quality.answers import Answer, answer
 from ipcv.bench.quality.fidelity import Observation, Observe
 from ipcv.bench.variants import Variant
 from ipcv.core.arguments import Arguments
@@ -52,6 +52,11 @@ def _answer(
         image = variant.downsample(image)
     inputs = build_inputs(model, processor, [Media((image,))], prompt, new_tokens)
     run = answer(model, processor, inputs, variant, new_tokens)
+    return observed(model, inputs, run)
+
+
+def observed(model: Any, inputs: Arguments, run: Answer) -> Observation:
+    """What came of one image, of what the processor made of it and the answer."""
     grid = None
     if "image_grid_thw" in inputs:
         merge = model.config.vision_config.spatial_merge_size

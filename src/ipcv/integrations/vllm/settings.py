@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 from ipcv.core import ops
 from ipcv.families import FAMILIES, Family
 from ipcv.language.divprune import DivPrune
+from ipcv.settings.methods import PRUNING
 from ipcv.settings.presets import scaled_vision
 from ipcv.settings.typed import Given
 from ipcv.vision.adaptive import Adaptive
@@ -132,9 +133,7 @@ def _served(typed: Given, *presets: PruningMethod) -> PruningMethod:
     """The method, where these are the presets. Raises `ValueError` for one that is not served."""
     vision = typed.vision_for(*presets)
     if not isinstance(vision, PruningMethod):
-        raise ValueError(
-            f"a server prunes by Adaptive, MixedResolution or IPCV, not by {type(vision).__name__}"
-        )
+        raise ValueError(f"a server prunes by {', '.join(PRUNING)}, not by {type(vision).__name__}")
     return vision
 
 

@@ -110,22 +110,16 @@ class Tower(EncoderAdapter):
     ) -> Tensor:
         """In the place of the innermost attention: kept rows, which count by their sizes."""
         shape, heads = query.shape, (-1, innermost.num_heads, innermost.head_size)
-        segments, bias = self.segments(boundaries, selection)[1], selection.bias
         query, key, value = (x.reshape(heads) for x in (query, key, value))
-        rows, places = len(query), self.places(selection)
+        carried, places = query, self.places(selection)
         if places is not None:
             query, key, value = (x[places] for x in (query, key, value))
-        if self.asking == "flash":
-            if bias is not None:
-                query, key, value = biased(query, key, value, bias, innermost.scale)
-            longest = _longest(segments, max_seqlen)
-            output = flash(innermost, query, key, value, segments, segments, longest)
-            output = output[..., : innermost.head_size]
-        else:
-            attend = partial(sdpa, innermost.scale)
-            output = attend_in_batches(attend, query, key, value, segments, segments, bias)
+        _, kept = self.segments(boundaries, selection)
+        output = self._attended(
+            innermost, query, key, value, kept, kept, max_seqlen, selection.bias
+        )
         if places is not None:
-            output = output.new_zeros(rows, *output.shape[1:]).index_copy_(0, places, output)
+            output = torch.zeros_like(carried).index_copy_(0, places, output)
         return output.reshape(shape)
 
     def places(self, selection: Selection) -> Tensor | None:
@@ -153,19 +147,30 @@ class Tower(EncoderAdapter):
         shape, heads = query.shape, (-1, innermost.num_heads, innermost.head_size)
         query = query.reshape(heads)[selection.kept]
         key, value = key.reshape(heads), value.reshape(heads)
-        keys, queries = self.segments(cu_seqlens, selection)
-        if self.asking == "flash":
-            longest = _longest(keys, max_seqlen)
-            output = flash(innermost, query, key, value, queries, keys, longest)
-        else:
-            attend = partial(sdpa, innermost.scale)
-            output = attend_in_batches(attend, query, key, value, queries, keys)
+        everything, kept = self.segments(cu_seqlens, selection)
+        output = self._attended(innermost, query, key, value, kept, everything, max_seqlen)
         return output.reshape(shape[0], -1, *shape[2:])
 
-
-def _longest(segments: Segments, max_seqlen: Tensor | None) -> int:
-    """An upper bound on the rows of a segment, for which nobody waits."""
-    return segments.width if max_seqlen is None else int(max_seqlen)  # known to the host
+    def _attended(
+        self,
+        innermost: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        queries: Segments,
+        keys: Segments,
+        max_seqlen: Tensor | None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Attention of `(rows, heads, D)` within segments, by flash attention or by torch's."""
+        if self.asking != "flash":
+            attend = partial(sdpa, innermost.scale)
+            return attend_in_batches(attend, query, key, value, queries, keys, bias)
+        longest = keys.width if max_seqlen is None else int(max_seqlen)  # known to the host
+        if bias is not None:
+            query, key, value = biased(query, key, value, bias, innermost.scale)
+        output = flash(innermost, query, key, value, queries, keys, longest)
+        return output[..., : innermost.head_size]
 
 
 def _fitting(backend: AttentionBackendEnum) -> Attention:
