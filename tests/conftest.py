@@ -10,6 +10,13 @@ settings.register_profile("ipcv", deadline=None)  # the first example pays for i
 settings.load_profile("ipcv")
 
 
+@pytest.fixture(autouse=True)
+def one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variants are timed once: no test tells times."""
+    for module in ("quality.evaluation", "tuning.task"):
+        monkeypatch.setattr(f"ipcv.bench.{module}.TURNS", 1)
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random Qwen2-VL checkpoint on disk."""

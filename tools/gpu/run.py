@@ -42,7 +42,7 @@ PARTS = (
         60,
         "-m gpu.tests",
         "--ignore=tests/gpu/test_run.py",
-        "-m 'not slow' -k 'qwen2_vl or internvl'",
+        "-m 'not slow' -k qwen2_vl",
     ),
     Part(
         "speed",
