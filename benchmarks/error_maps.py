@@ -1,6 +1,6 @@
 """Maps of the information lost: errors per patch, by method, of one crop of every kind.
 
-python benchmarks/error_maps.py facebook/dinov2-small photos/evaluation
+python benchmarks/error_maps.py facebook/dinov2-small pictures/evaluation
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A screening of ways to keep patches and rebuild the others, at equal FLOPs, for ``selection.md``.
 
-    pip install "ipcv[eval]" scikit-learn
-    python benchmarks/photos.py photos
-    python benchmarks/selection.py facebook/dinov2-small photos
+    pip install "ipcv[eval]" scikit-learn pypdfium2
+    python benchmarks/pictures.py pictures
+    python benchmarks/selection.py facebook/dinov2-small pictures
 
 On calibration images, and on scenes that are no held-out ones. Goes on from where it was
 interrupted: single results are kept in ``--work``.
@@ -119,7 +119,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("dinov2", help="folder or hub id")
-    parser.add_argument("photos", type=Path, help="what photos.py made")
+    parser.add_argument("photos", type=Path, help="what pictures.py made")
     parser.add_argument("--work", type=Path, default=Path("selection"))
     parser.add_argument("--images", type=int, default=24, help="to screen on")
     parser.add_argument("--scenes", type=int, default=12, help="to screen on")

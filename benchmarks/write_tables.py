@@ -112,6 +112,31 @@ def equal_time(
     return table(["encoder time", *(f"{time:g}" for time in compared["times"])], rows)
 
 
+def by_kind(results: dict[str, Any]) -> str:
+    """Quality at one encoder time, by kind of content; bold where one method is clear of all."""
+    kinds = results["best"]["kinds"]
+    methods = dict.fromkeys(m for best in kinds.values() for m in best["qualities"])
+
+    def cell(method: str, best: dict[str, Any]) -> str:
+        if method not in best["qualities"]:
+            return "-"
+        mark = "**" if best["decided"] and method == best["method"] else ""
+        return f"{mark}{plus_minus(best['qualities'][method])}{mark}"
+
+    rows = [[method, *(cell(method, best) for best in kinds.values())] for method in methods]
+    return table([f"at {results['best']['time']:g} of the time", *kinds], rows)
+
+
+def by_size(results: dict[str, Any]) -> str:
+    """Right answers in percent, by size of picture."""
+    sizes = results["sizes"]
+    rows = [
+        [name, *(plus_minus(row[name], scale=100, digits=1) for row in sizes.values())]
+        for name in next(iter(sizes.values()))
+    ]
+    return table(["", *sizes], rows)
+
+
 def costs(results: dict[str, Any]) -> str:
     """Measured cost of the vision encoder."""
     header = ["", "kept", "ms", "GFLOPs", "speed-up (least-most)", "bound", "of bound", "peak MB"]
@@ -161,6 +186,7 @@ def main() -> None:
     fill(TABLES, "pictures", accuracy(pictures, drawn))
     fill(TABLES, "suite-parts", accuracy(parts["variants"]))
     fill(TABLES, "language", accuracy(language["variants"]))
+    fill(TINY / "README.md", "sizes", by_size(read("sizes")))
     dinov2, bench = read("dinov2"), read("bench")
     fill(TABLES, "dinov2", fidelity(dinov2["variants"]))
     fill(TABLES, "dinov2-time", equal_time(dinov2))

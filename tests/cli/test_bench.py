@@ -127,6 +127,8 @@ def test_eval_images(capsys, encoder, images, tmp_path):
     assert set(summary["variants"]) == {"uncompressed", "ipcv 0.5", "tome 0.5", "downsample 0.5"}
     assert 0 < summary["variants"]["ipcv 0.5"]["cosine"][0] < 1
     assert list(summary["skipped"]) == ["broken.png"]
+    assert len(summary["best_images"]["ipcv 0.5"]) == 3
+    assert summary["best"]["time"] == 0.5
     assert is_picture(files[2])
     before = files[0].read_text()
     assert run(*command) == 0  # all there: nothing is run again

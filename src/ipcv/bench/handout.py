@@ -115,8 +115,8 @@ class Handout:
         if not shown:
             return [html.text("None of these methods keeps patches as they are.")]
         first, extra = next(iter(shown)), self.report.extra
-        worst = extra["worst"][first][:EXAMPLES]
-        best = [image for image in extra["best"][first][:EXAMPLES] if image not in worst]
+        worst = extra["worst_images"][first][:EXAMPLES]
+        best = [image for image in extra["best_images"][first][:EXAMPLES] if image not in worst]
         parts = [html.text(f"By {first}.")]
         for title, images in (("Best", best), ("Worst", worst)):
             parts += [self._picture(f"{title}: {image}", image, shown) for image in images]

@@ -28,7 +28,8 @@ def test_the_highest_is_named_with_its_gain_over_the_next() -> None:
     (best,) = best_at({"photo": CLEAR}, 0.7).values()
     assert (best.method, best.rival, best.decided) == ("a", "c", True)
     half = (CLEAR["a 0.5"].scores + 1) / 2, (CLEAR["c 0.5"].scores + 1) / 2  # half-way to 1.0
-    assert best.quality == mean(half[0].tolist())
+    assert best.quality == best.qualities["a"] == mean(half[0].tolist())
+    assert best.qualities["c"] == mean(half[1].tolist())
     assert best.gain == mean((half[0] - half[1]).tolist())
 
 

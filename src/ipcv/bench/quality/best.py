@@ -15,15 +15,20 @@ class Best(NamedTuple):
 
     Attributes:
         method: its name.
-        quality: its quality.
+        qualities: of all methods that are measured at that time.
         rival: of the others the one that it is least surely better than.
         gain: its quality minus the rival's, paired; `None` without a rival.
     """
 
     method: str
-    quality: Estimate
+    qualities: dict[str, Estimate]
     rival: str | None = None
     gain: Estimate | None = None
+
+    @property
+    def quality(self) -> Estimate:
+        """Its own quality."""
+        return self.qualities[self.method]
 
     @property
     def decided(self) -> bool:
@@ -57,6 +62,6 @@ def _best(found: Mapping[str, Quality], time: float) -> Best | None:
         if method != first
     }
     if not gains:
-        return Best(first, qualities[first])
+        return Best(first, qualities)
     rival = min(gains, key=lambda method: gains[method].low)
-    return Best(first, qualities[first], rival, gains[rival])
+    return Best(first, qualities, rival, gains[rival])

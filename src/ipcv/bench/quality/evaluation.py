@@ -223,7 +223,7 @@ def fidelity_report(
         found,
         {kind: qualities(part, "image", score, times) for kind, part in image_kinds(rows).items()},
         notes,
-        {"images": len(seen), "skipped": broken, "worst": worst, "best": best},
+        {"images": len(seen), "skipped": broken, "worst_images": worst, "best_images": best},
     )
 
 

@@ -161,7 +161,9 @@ def best_table(kinds: Mapping[str, Mapping[str, Quality]], time: float) -> Table
         table.add_column(column, justify="right" if column in ("quality", "gain") else "left")
     for kind, best in best_at(kinds, time).items():
         verdict = best.method if best.decided else "undecided"
-        table.add_row(kind, verdict, best.method, *map(_cell, best[1:]))
+        table.add_row(
+            kind, verdict, best.method, *map(_cell, (best.quality, best.rival, best.gain))
+        )
     return table
 
 
