@@ -189,8 +189,9 @@ def main() -> None:
     fill(TINY / "README.md", "sizes", by_size(read("sizes")))
     dinov2, bench = read("dinov2"), read("bench")
     fill(TABLES, "dinov2", fidelity(dinov2["variants"]))
-    fill(TABLES, "dinov2-time", equal_time(dinov2))
-    fill(TABLES, "dinov2-224-time", equal_time(read("dinov2-224")))
+    for name in ("dinov2", "dinov2-224"):
+        fill(TABLES, f"{name}-kinds", by_kind(read(name)))
+        fill(TABLES, f"{name}-time", equal_time(read(name)))
     fill(TABLES, "dinov2-parts", fidelity(read("dinov2-parts")["variants"]))
     fill(TABLES, "bench", costs(bench))
     fill(TABLES, "environment", environment(suite))

@@ -42,7 +42,7 @@ DINOV2 = batched_encoder(
     tuned={
         Size(width=384, depth=12): Tuned(
             Adaptive(reduction_ratio=0.65),
-            "benchmarks/results/dinov2-adaptive.json",
+            "benchmarks/results/dinov2.json",
             "adaptive 0.65",
         )
     },
