@@ -42,7 +42,13 @@ class Server:
     def client(self) -> Any:
         import openai
 
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1",
+            api_key="none",
+            max_retries=0,
+            timeout=120,
+            default_headers={"Connection": "close"},  # an idle one the server closes when it likes
+        )
 
     def ask(self, case: Case) -> str:
         return self.complete(content_of(case)).choices[0].message.content
