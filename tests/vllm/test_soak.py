@@ -69,7 +69,7 @@ def resident(server: Server) -> float:
 
 
 def test_soak(server: Server) -> None:
-    """No answer is another than that of the quiet server, and what images leave behind in memory is little."""
+    """No answer is another than that of the quiet server, and images leave no memory behind."""
     asked = contents()
 
     def answer(content: list[dict[str, Any]]) -> str:
