@@ -31,7 +31,8 @@ test-timm: .venv-timm/.dev
 test-lmms: .venv-lmms/.dev
 	.venv-lmms/bin/python -m pytest tests/lmms tests/integrations
 
-# vLLM on a CPU, in an environment of its own. The rest: `make test-vllm SELECT=slow`.
+# vLLM on a CPU, in an environment of its own. The rest: `make test-vllm SELECT=slow`, of which
+# `SELECT=soak` is the longest.
 SELECT ?= not slow
 test-vllm: .venv-vllm/.ready
 	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest -W default -m "$(SELECT)" \

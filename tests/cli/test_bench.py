@@ -98,6 +98,8 @@ def test_bench_bad_input(capsys, tmp_path):
     assert "GiB" in error_of(capsys, *large, "--dtype", "float32", *OPTIONS)
     assert "needs both --url" in error_of(capsys, "bench", "--url", "http://127.0.0.1:9/v1")
     servers = ("--url", "http://127.0.0.1:9/v1", "--url-baseline", "http://127.0.0.1:9/v1")
+    sizes = ("--size", 224, "--size", 448)
+    assert "one --size" in error_of(capsys, "bench", *servers, *sizes)
     assert "--json go with it" in error_of(capsys, "bench", *servers, "--shape", "qwen2-vl-2b")
     assert "at least 28 pixels" in error_of(capsys, "bench", "--size", 3)
 

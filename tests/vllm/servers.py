@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -37,21 +38,28 @@ class Server:
     url: str
     log: Path
 
+    @cached_property
     def client(self) -> Any:
         import openai
 
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1",
+            api_key="none",
+            max_retries=0,
+            timeout=120,
+            default_headers={"Connection": "close"},  # an idle one the server closes when it likes
+        )
 
     def ask(self, case: Case) -> str:
-        content = [*map(image_part, case.images), {"type": "text", "text": case.question}]
-        return self.complete(content).choices[0].message.content
+        return self.complete(content_of(case)).choices[0].message.content
 
-    def complete(self, content: Any) -> Any:
-        return self.client().chat.completions.create(
+    def complete(self, content: Any, max_tokens: int = MAX_TOKENS, **options: Any) -> Any:
+        return self.client.chat.completions.create(
             model="tiny",
             messages=[{"role": "user", "content": content}],
-            max_tokens=MAX_TOKENS,
+            max_tokens=max_tokens,
             temperature=0,
+            **options,
         )
 
     def ask_together(self, cases: list[Case], clients: int) -> list[str]:
@@ -70,6 +78,10 @@ class Server:
         import psutil
 
         return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def content_of(case: Case) -> list[dict[str, Any]]:
+    return [*map(image_part, case.images), {"type": "text", "text": case.question}]
 
 
 def image_part(image: Image.Image) -> dict[str, Any]:

@@ -1,11 +1,7 @@
 """`ipcv serve` with its workers in processes of their own: load, faults, memory."""
 
-import json
 import signal
-import socket
-import struct
 import time
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +13,10 @@ import pytest
 from ipcv.api import compress
 from ipcv.bench.quality.suite import ask, held_out_scenes
 from ipcv.language import LanguageMethod
+from tests.vllm.faults import BAD_IMAGES, go_away
 from tests.vllm.scenes import Case, cases, expected, model_and_processor
-from tests.vllm.servers import Server, image_part, serve, url_part
+from tests.vllm.servers import Server, content_of, serve
 from tests.vllm.test_offline import ADAPTIVE, COUNT
-
-SOAK = 500
 
 
 @pytest.fixture(scope="module")
@@ -74,27 +69,7 @@ def test_accuracy_is_that_of_transformers(server: Server) -> None:
     assert abs(sum(served) - sum(right)) <= 1
 
 
-def png_of(width: int, height: int) -> bytes:
-    """A small file that claims to be that large."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rows + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        url_part("image/png", b"no image"),
-        url_part("image/png", png_of(60_000, 60_000)),
-        url_part("image/png", png_of(4_000, 1)),
-    ],
-    ids=["broken", "bomb", "stripe"],
-)
+@pytest.mark.parametrize("part", BAD_IMAGES, ids=["broken", "bomb", "stripe"])
 def test_bad_image_harms_nobody_else(server: Server, part: dict[str, Any]) -> None:
     (case, text), *_ = answers()
     with pytest.raises(openai.APIStatusError) as caught:
@@ -105,34 +80,9 @@ def test_bad_image_harms_nobody_else(server: Server, part: dict[str, Any]) -> No
 
 def test_disconnect(server: Server) -> None:
     asked = answers(8)
-    host, port = server.url.removeprefix("http://").split(":")
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     for case, _ in asked[:4]:
-        content = [*map(image_part, case.images), {"type": "text", "text": case.question}]
-        messages = [{"role": "user", "content": content}]
-        body = json.dumps({"model": "tiny", "messages": messages}).encode()
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        go_away(server, content_of(case))
     assert server.ask_together([c for c, _ in asked], 4) == [t for _, t in asked]
-
-
-def test_soak(server: Server) -> None:
-    """No growth of memory over many requests, of which every image is new to the caches."""
-
-    def resident() -> float:
-        return sum(p.memory_info().rss for p in server.children()) / 2**20
-
-    def load(first: int, count: int) -> None:
-        base = cases(COUNT)[0].images[0]
-        shifted = [base.crop((0, 0, 112, 112)) for _ in range(count)]
-        for number, image in enumerate(shifted, start=first):
-            image.putpixel((number % 112, number // 112), (1, 2, 3))
-        server.ask_together([Case((x,), "What number is written?") for x in shifted], 8)
-
-    load(0, SOAK // 2)
-    before = resident()
-    load(SOAK // 2, SOAK // 2)
-    assert resident() - before < 100
 
 
 @pytest.mark.slow
@@ -151,6 +101,7 @@ def test_end_under_load(padded: Path, tmp_path: Path) -> None:
             running.ask(asked[0][0])
 
 
+@pytest.mark.soak
 def test_killed_worker(server: Server) -> None:
     """Whoever waits gets an error and no wrong answer; the server stops instead of hanging."""
     worker = next(p for p in server.children() if "EngineCore" in " ".join(p.cmdline()))

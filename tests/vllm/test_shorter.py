@@ -1,6 +1,7 @@
 """Shorter prompts: visual tokens that the language model does not get, and where the others are."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,16 +58,21 @@ def request(case: Case) -> dict[str, Any]:
     return {"prompt": case.prompt, "multi_modal_data": case.media}
 
 
-@pytest.fixture(scope="module")
-def expected() -> list[Answer]:
+@cache
+def references() -> list[Answer]:
     """One to three images of several sizes per prompt, and at the end a video."""
-    references = []
+    answers = []
     for case in cases(COUNT):
         media: dict[str, Any] = {"images": list(case.images)}
         if case.video is not None:
             media = {"videos": [case.video], "do_sample_frames": False}
-        references.append(in_transformers(*model_and_processor(), case.prompt, **media))
-    return references
+        answers.append(in_transformers(*model_and_processor(), case.prompt, **media))
+    return answers
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[Answer]:
+    return references()
 
 
 def test_answers_are_those_of_transformers(padded: Path, expected: list[Answer]) -> None:

@@ -79,8 +79,8 @@ async def whole(response: Any) -> Any:
     return json.loads(b"".join([part async for part in _bounded(response.iter_bytes())]))
 
 
-async def pieces(response: Any) -> AsyncIterator[str]:
-    """The text of a streamed answer, as it comes.
+async def chunks(response: Any) -> AsyncIterator[Any]:
+    """The chunks of a streamed answer, as they come.
 
     Raises:
         ValueError: the server says that it failed, or stops before the end.
@@ -97,9 +97,7 @@ async def pieces(response: Any) -> AsyncIterator[str]:
             chunk = json.loads(value)
             if "error" in chunk:
                 raise ValueError(str(chunk["error"]))
-            text = chunk["choices"][0]["delta"].get("content") if chunk["choices"] else None
-            if text:
-                yield str(text)
+            yield chunk
     raise ValueError("it stopped before the end of an answer")
 
 

@@ -69,12 +69,12 @@ def bench(
     for path in (json, csv, plot):
         check_writable(path)
     if url is not None or url_baseline is not None:
-        if any((model, shape, method, ratio, settings, size, csv, plot)):
+        if any((model, shape, method, ratio, settings, csv, plot)):
             raise ValueError(
                 "with --url, servers say what they serve: "
-                "only --prompts, --concurrency and --json go with it"
+                "only --prompts, --concurrency, --size and --json go with it"
             )
-        _compare_servers(url, url_baseline, prompts, concurrency, json)
+        _compare_servers(url, url_baseline, prompts, concurrency, size or [448], json)
         return
     methods, ratios = check_methods(method), check_ratios(ratio)
 
@@ -140,14 +140,17 @@ def _compare_servers(
     url_baseline: str | None,
     prompts: int,
     concurrency: int,
+    sizes: Sequence[int],
     json: Path | None,
 ) -> None:
     """The same questions to two running servers."""
     if url is None or url_baseline is None:
         raise ValueError("comparing servers needs both --url and --url-baseline")
+    if len(sizes) > 1:
+        raise ValueError("servers are compared with images of one --size")
     from ipcv.bench.servers import compare_servers, suite_prompts
 
-    asked = suite_prompts(prompts + concurrency)  # the first ones warm up
+    asked = suite_prompts(prompts + concurrency, sizes[0])  # the first ones warm up
     with terminal.progress() as progress:
         task = progress.add_task("asking", total=len(asked))
         comparison = compare_servers(

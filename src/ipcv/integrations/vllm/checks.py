@@ -18,7 +18,7 @@ logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
 
 
 def settings_of(vllm_config: Any) -> Settings | None:
-    """The settings an engine was configured with; `None` where IPCV is off.
+    """The settings an engine was configured with; `None` where IPCV is off, and for a draft model.
 
     Raises:
         ValueError: a setting is wrong, or the engine is configured for what cannot be combined.
@@ -27,6 +27,8 @@ def settings_of(vllm_config: Any) -> Settings | None:
     if not isinstance(additional, dict) or KEY not in additional:
         return None
     model_config, compilation = vllm_config.model_config, vllm_config.compilation_config
+    if _is_draft(model_config, vllm_config.speculative_config):
+        return None
     settings = Settings.from_config(additional[KEY], model_config.hf_config)
     unknown = set(model_config.architectures) - set(MODELS)
     if unknown:
@@ -58,6 +60,13 @@ def settings_of(vllm_config: Any) -> Settings | None:
         if is_asked:
             raise ValueError(f"ipcv cannot be combined with {reason}")
     return settings
+
+
+def _is_draft(model_config: Any, speculative: Any) -> bool:
+    """Whether it is of a model that guesses. For n-grams vLLM names the model itself."""
+    if speculative is None or model_config is speculative.target_model_config:
+        return False
+    return model_config is speculative.draft_model_config
 
 
 def _refused_with_fewer_tokens(vllm_config: Any) -> dict[str, bool]:

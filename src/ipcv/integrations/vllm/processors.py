@@ -80,12 +80,16 @@ def mark_of(settings: Settings) -> str:
 
 
 def with_processor(model: ModelClass) -> ModelClass:
-    """Register for a model class its parent's processor with our part in it."""
+    """Register for a model class its parent's processor with our part in it.
+
+    It gets its parent's name, too, which vLLM asks for where there is a draft model.
+    """
     stock: Any = model._processor_factory  # type: ignore[attr-defined]
     register = MULTIMODAL_REGISTRY.register_processor(
         type(stock.processor.__name__, (Processor, stock.processor), {}),
         info=type(stock.info.__name__, (Info, stock.info), {}),
         dummy_inputs=stock.dummy_inputs,
     )
+    model.__name__ = model.__bases__[-1].__name__
     registered: ModelClass = register(model)
     return registered
