@@ -15,6 +15,7 @@ from vllm.distributed.parallel_state import get_tp_group
 from vllm.logger import init_logger
 from vllm.model_executor.models.interns1 import InternS1ForConditionalGeneration
 from vllm.model_executor.models.internvl import InternVLChatModel
+from vllm.model_executor.models.mistral3 import Mistral3ForConditionalGeneration
 from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
@@ -32,6 +33,7 @@ from ipcv.integrations.vllm.towers import (
     InternVLChatTower,
     InternVLTower,
     PackedTower,
+    PixtralTower,
     WindowedTower,
 )
 from ipcv.vision.pruning import PruningEngine
@@ -135,3 +137,11 @@ class InternVLChat(CompressedTiles, InternVLChatModel):  # type: ignore[misc]
 
     tower = InternVLChatTower
     encoder_name = "vision_model"
+
+
+@with_processor
+class Mistral3(Compressed, Mistral3ForConditionalGeneration):  # type: ignore[misc]
+    """Mistral 3: Pixtral's encoder."""
+
+    tower = PixtralTower
+    encoder_name = "vision_tower"

@@ -92,7 +92,61 @@ class DeepStackTower(PackedTower):
         return set(tapped)
 
 
-class InternVLTower(Tower, BatchedEncoder):  # type: ignore[misc]  # attend returns no weights
+class PixtralTower(PackedTower):
+    """Pixtral: hidden states `(1, N, C)`, images one behind the other, patches row by row."""
+
+    blocks_path = "transformer.layers"
+    norm_name = "attention_norm"
+    attention_name = "attention"
+    states_name = "hidden_states"
+
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
+        encoder: Any = self.encoder
+        patch = encoder.config.patch_size
+        sizes = [pixels.shape[-2:] for pixels in arguments["pixel_values"]]
+        grids = [(1, height // patch, width // patch) for height, width in sizes]
+        return packed_layout(grids, 1, encoder.device)
+
+    def rows(self, hidden_states: Tensor) -> Tensor:
+        return hidden_states.squeeze(0)
+
+    def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
+        return rows.unsqueeze(0)
+
+    def others(self, arguments: Arguments) -> Arguments:
+        others = super().others(arguments)
+        names = ("rotary_pos_emb_cos", "rotary_pos_emb_sin")
+        return others | {"position_embeddings": tuple(others.pop(name) for name in names)}
+
+    def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
+        """Rotated by no angle, in one segment."""
+        shape = len(normed), attention.head_dim
+        embeddings = normed.new_ones(shape), normed.new_zeros(shape)
+        others = dict.fromkeys(("cu_seqlens", "max_seqlen", "sequence_lengths"))
+        return normed.unsqueeze(0), others | {"position_embeddings": embeddings}
+
+    def ask(
+        self, innermost: Any, selection: Selection, query: Tensor, *others: Any, **named: Any
+    ) -> Tensor:
+        """Kept rows at their places: the attention wants as many back."""
+        kept = super().ask(innermost, selection, query, *others, **named)
+        return torch.zeros_like(query).index_copy_(1, selection.kept, kept)
+
+    def attend(
+        self,
+        attention: Any,
+        queries: Tensor,
+        keys: Tensor | None,
+        arguments: Arguments,
+        selection: Selection,
+    ) -> Any:
+        output = super().attend(attention, queries, keys, arguments, selection)
+        if keys is None or self.asking == "full":
+            return output
+        return self.kept_of(output, selection)
+
+
+class InternVLTower(Tower, BatchedEncoder):
     """InternVL checkpoints of `transformers`: `(tiles, 1 + patches, C)`, a CLS token."""
 
     blocks_path = "encoder.layer"
