@@ -9,7 +9,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from tests.families.whole import WHOLE
-from tests.processors import QWEN, SQUARE, byte_tokenizer, with_tokens
+from tests.processors import PROCESSORS, QWEN, SQUARE, byte_tokenizer, with_tokens
 from tests.vision.adapters.families import FAMILIES, SIDE, randomize
 from tiny.processor import CHAT_TEMPLATE
 
@@ -34,6 +34,10 @@ def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
         _fit_qwen(name, config, processor.tokenizer)
     else:
         config.image_token_id = processor.image_token_id
+        if name == "gemma3":  # whose processor calls the start of an image by that name
+            config.image_token_id = processor.tokenizer.image_token_id
+        if name == "llava_onevision":
+            config.video_token_id = processor.video_token_id
         text.max_position_embeddings = 4096
     text.vocab_size = len(processor.tokenizer)
     text.eos_token_id = processor.tokenizer.eos_token_id
@@ -42,8 +46,7 @@ def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
     randomize(model)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    if name == "qwen3_vl_moe":
-        _transpose_experts(folder / "model.safetensors")
+    _rename(folder / "model.safetensors", is_siglip=name in ("gemma3", "llava_onevision"))
     return model, processor
 
 
@@ -67,12 +70,15 @@ def _fit_qwen(name: str, config: Any, tokenizer: Any) -> None:
         text.norm_topk_prob, text.shared_expert_intermediate_size = True, 0
 
 
-def _transpose_experts(file: Path) -> None:
-    """As the checkpoints on the hub have them."""
-    weights = load_file(file)
-    for key, weight in weights.items():
+def _rename(file: Path, is_siglip: bool) -> None:
+    """As the checkpoints on the hub have it."""
+    weights = {}
+    for key, weight in load_file(file).items():
         if ".experts." in key:
-            weights[key] = weight.transpose(1, 2).contiguous()
+            weight = weight.transpose(1, 2).contiguous()
+        if is_siglip:
+            key = key.replace("vision_tower.", "vision_tower.vision_model.")
+        weights[key] = weight
     save_file(weights, file, metadata={"format": "pt"})
 
 
@@ -97,11 +103,23 @@ def _processor(name: str) -> Any:
             image_seq_length=16,
             chat_template=CHAT_TEMPLATE,
         )
-    return transformers.PixtralProcessor(
-        image_processor=transformers.PixtralImageProcessor(
-            patch_size={"height": 8, "width": 8}, size={"longest_edge": 2 * SIDE}
-        ),
-        tokenizer=tokenizer,
-        patch_size=4,
-        spatial_merge_size=2,
+    if name == "mistral3":
+        return transformers.PixtralProcessor(
+            image_processor=transformers.PixtralImageProcessor(
+                patch_size={"height": 8, "width": 8}, size={"longest_edge": 2 * SIDE}
+            ),
+            tokenizer=tokenizer,
+            patch_size=4,
+            spatial_merge_size=2,
+        )
+    if name == "gemma3":  # vLLM looks for these
+        tokenizer.add_tokens(["\n" * count for count in range(1, 5)])
+    kind, options, image_kind, image_options = PROCESSORS[name]
+    if name == "llava_onevision":
+        options = options | {"video_processor": transformers.LlavaOnevisionVideoProcessor(size=SQUARE)}
+    if name == "smolvlm":
+        options = options | {"video_processor": transformers.SmolVLMVideoProcessor()}
+    image_processor = getattr(transformers, image_kind.removesuffix("Pil"))(**image_options)
+    return getattr(transformers, kind)(
+        image_processor=image_processor, tokenizer=tokenizer, **options
     )

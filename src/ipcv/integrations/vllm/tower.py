@@ -71,14 +71,15 @@ class Tower(EncoderAdapter):
             return run_with(attention, queries, self.others(pruned), ask)
         others = self.others(arguments)
         if self.asking != "full":
-            return run_with(attention, keys, others, partial(self.ask, attention.attn, selection))
+            return run_with(attention, keys, others, partial(self._ask, attention.attn, selection))
         everything = type(attention).forward(attention, keys, **others)
         return self.kept_of(everything, selection)
 
     def kept_of(self, everything: Any, selection: Selection) -> Any:
         """Of what an attention returned for all rows what it returns for the kept ones."""
         states = states_of(everything)
-        return with_states(everything, self.like(self.rows(states)[selection.kept], states))
+        kept = self.rows(states)[selection.kept]
+        return with_states(everything, self.pack(kept, states, selection))
 
     def others(self, arguments: Arguments) -> Arguments:
         """What a block's attention takes beside hidden states, from what the block takes."""
@@ -138,7 +139,7 @@ class Tower(EncoderAdapter):
     ) -> tuple[Segments, Segments]:
         """Those of all rows, and what is left of each, from what the attention is told."""
 
-    def ask(
+    def _ask(
         self,
         innermost: Any,
         selection: Selection,
@@ -155,7 +156,11 @@ class Tower(EncoderAdapter):
         key, value = key.reshape(heads), value.reshape(heads)
         everything, kept = self.segments(cu_seqlens, selection)
         output = self._attended(innermost, query, key, value, kept, everything, max_seqlen)
-        return output.reshape(shape[0], -1, *shape[2:])
+        return self.carried(output, shape, selection)
+
+    def carried(self, attended: Tensor, shape: torch.Size, selection: Selection) -> Tensor:
+        """Kept rows `(K, heads, D)` as the attention takes them where all had that shape."""
+        return attended.reshape(shape[0], -1, *shape[2:])
 
     def _attended(
         self,

@@ -1,21 +1,18 @@
-"""Adapters for vLLM's vision encoders: what differs from those of `transformers`."""
+"""Adapters for vLLM's vision encoders of packed rows."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
-from ipcv.core import ops
 from ipcv.core.arguments import Arguments
 from ipcv.integrations.vllm.tower import Tower
-from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.adapters.packed import (
     PackedEncoder,
     packed_layout,
@@ -23,7 +20,6 @@ from ipcv.vision.adapters.packed import (
     window_rows,
     windowed,
 )
-from ipcv.vision.adapters.rectangles import places_carried
 from ipcv.vision.adapters.segments import Segments
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
@@ -125,12 +121,10 @@ class PixtralTower(PackedTower):
         others = dict.fromkeys(("cu_seqlens", "max_seqlen", "sequence_lengths"))
         return normed.unsqueeze(0), others | {"position_embeddings": embeddings}
 
-    def ask(
-        self, innermost: Any, selection: Selection, query: Tensor, *others: Any, **named: Any
-    ) -> Tensor:
-        """Kept rows at their places: the attention wants as many back."""
-        kept = super().ask(innermost, selection, query, *others, **named)
-        return torch.zeros_like(query).index_copy_(1, selection.kept, kept)
+    def carried(self, attended: Tensor, shape: torch.Size, selection: Selection) -> Tensor:
+        """At their places: the attention wants as many back."""
+        everything = attended.new_zeros(shape[1:]).index_copy_(0, selection.kept, attended)
+        return everything.unsqueeze(0)
 
     def attend(
         self,
@@ -146,44 +140,5 @@ class PixtralTower(PackedTower):
         return self.kept_of(output, selection)
 
 
-class InternVLTower(Tower, BatchedEncoder):
-    """InternVL checkpoints of `transformers`: `(tiles, 1 + patches, C)`, a CLS token."""
-
-    blocks_path = "encoder.layer"
-    norm_name = "layernorm_before"
-    attention_name = "attention"
-    protected = 1
-
-    def places(self, selection: Selection) -> Tensor | None:
-        """Tiles that keep fewer than others are filled up."""
-        return places_carried(selection)
-
-    def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
-        """As one tile."""
-        return normed[None], {}
-
-    def segments(
-        self, cu_seqlens: Tensor | None, selection: Selection
-    ) -> tuple[Segments, Segments]:
-        """One per tile."""
-        device, layout = selection.kept.device, selection.layout
-        return selection.once(
-            "tiles",
-            compute=lambda: (_runs(layout.group_lengths, device), _runs(selection.counts, device)),
-        )
-
-
-class InternVLChatTower(InternVLTower):
-    """InternVL checkpoints with remote code, which vLLM has a class for."""
-
-    blocks_path = "encoder.layers"
-    norm_name = "norm1"
-    attention_name = "attn"
-
-
 def _rows(rows: Tensor, selection: Selection) -> Tensor:
     return rows[selection.kept]
-
-
-def _runs(lengths: Sequence[int], device: torch.device) -> Segments:
-    return Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)
