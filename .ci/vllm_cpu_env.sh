@@ -28,5 +28,5 @@ version = "$version+cpu"
 packages = []
 TOML
 "${pip[@]}" install -q --no-deps --no-build-isolation "$meta"
-"${pip[@]}" install -q -e ".[eval,video,vllm]" hypothesis pytest
+"${pip[@]}" install -q -e ".[eval,video,vllm]" hypothesis num2words pytest
 "$venv/bin/python" -c "import vllm; print('vllm', vllm.__version__)"

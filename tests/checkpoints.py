@@ -8,17 +8,13 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from ipcv.inputs.loading import images_only
-from tests.processors import byte_tokenizer, image_processor, video_processor
+from tests.processors import byte_tokenizer, image_processor
 from tests.vision.adapters.families import FAMILIES, randomize
 from tiny.processor import CHAT_TEMPLATE
-
-TEXT = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
-MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
 
 
 def save_qwen2_vl(folder: Path, depth: int = 4) -> Path:
@@ -82,47 +78,3 @@ def save_model(name: str, tokenizer: Any, image_token: int, folder: Path) -> Non
     model = getattr(transformers, family.class_name)(config)
     randomize(model)
     model.save_pretrained(folder)
-
-
-def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
-    """The same as vLLM takes it, with heads of 32; its model and processor in `transformers`."""
-    config, processor = FAMILIES[name].config(), video_processor(name)
-    text, vision = config.text_config, config.vision_config
-    for key, value in TEXT.items():
-        setattr(text, key, value)
-    if name == "internvl":
-        config.image_token_id = processor.image_token_id
-        text.max_position_embeddings = 4096
-    else:
-        text.rope_parameters = dict(MROPE)
-        if name.startswith("qwen3"):
-            vision.out_hidden_size = TEXT["hidden_size"]
-            text.rope_parameters["mrope_interleaved"] = True
-        elif name == "qwen2_5_vl":
-            vision.out_hidden_size = TEXT["hidden_size"]
-        else:
-            vision.hidden_size = TEXT["hidden_size"]
-        for token in ("image", "video", "vision_start", "vision_end"):
-            mark = f"<|{token}_pad|>" if token in ("image", "video") else f"<|{token}|>"
-            setattr(config, f"{token}_token_id", processor.tokenizer.convert_tokens_to_ids(mark))
-    if name == "qwen3_vl_moe":
-        text.norm_topk_prob, text.shared_expert_intermediate_size = True, 0
-    text.vocab_size = len(processor.tokenizer)
-    text.eos_token_id = processor.tokenizer.eos_token_id
-    torch.manual_seed(0)
-    model = getattr(transformers, FAMILIES[name].class_name)(config).eval()
-    randomize(model)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    if name == "qwen3_vl_moe":
-        _transpose_experts(folder / "model.safetensors")
-    return model, processor
-
-
-def _transpose_experts(file: Path) -> None:
-    """As the checkpoints on the hub have them."""
-    weights = load_file(file)
-    for key, weight in weights.items():
-        if ".experts." in key:
-            weights[key] = weight.transpose(1, 2).contiguous()
-    save_file(weights, file, metadata={"format": "pt"})

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ipcv.inputs.loading import images_only
 from tests.vision.adapters.families import SIDE
-from tiny.processor import CHAT_TEMPLATE, SPECIAL
+from tiny.processor import SPECIAL
 
 SQUARE = {"height": SIDE, "width": SIDE}
 QWEN = (
@@ -93,13 +93,15 @@ TOKENS = {
     "fake_image_token": "<fake_token_around_image>",
     "global_image_token": "<global-img>",
     "end_of_utterance_token": "<end_of_utterance>",
+    "row_image_token": "[IMG]",
+    "image_break_token": "[IMG_BREAK]",
+    "image_end_token": "[IMG_END]",
 }
 TEMPLATE = (
     "{% for message in messages %}{% for part in message.content %}"
     "{% if part.type == 'image' %}PLACEHOLDER{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}{% endfor %}"
 )
-TILES = {"size": SQUARE, "crop_to_patches": True, "min_patches": 1, "max_patches": 3}
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -117,7 +119,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 def image_processor(name: str) -> Any:
     """Of a family, for images alone."""
     processor_class, options, image_class, image_options = PROCESSORS[name]
-    tokenizer = byte_tokenizer() if "qwen" in name else _with_tokens(bos_token="<|im_start|>")
+    tokenizer = byte_tokenizer() if "qwen" in name else with_tokens(bos_token="<|im_start|>")
     placeholder = PLACEHOLDERS.get(image_class, "<image>")
     return images_only(processor_class)(
         image_processor=getattr(transformers, image_class)(**image_options),
@@ -127,27 +129,7 @@ def image_processor(name: str) -> Any:
     )
 
 
-def video_processor(name: str) -> Any:
-    """Of a family that vLLM serves, for images and videos; needs torchvision."""
-    if name == "internvl":
-        return transformers.InternVLProcessor(
-            image_processor=transformers.GotOcr2ImageProcessor(**TILES),
-            video_processor=transformers.InternVLVideoProcessor(size=SQUARE),
-            tokenizer=_with_tokens(pad_token="<|endoftext|>"),
-            image_seq_length=16,
-            chat_template=CHAT_TEMPLATE,
-        )
-    family = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL"}.get(name, "Qwen3VL")
-    video = "Qwen3VL" if family == "Qwen3VL" else "Qwen2VL"
-    return getattr(transformers, f"{family}Processor")(
-        image_processor=transformers.Qwen2VLImageProcessor(**QWEN[1]),
-        video_processor=getattr(transformers, f"{video}VideoProcessor")(**QWEN[1]),
-        tokenizer=byte_tokenizer(),
-        chat_template=CHAT_TEMPLATE,
-    )
-
-
-def _with_tokens(**special: str) -> PreTrainedTokenizerFast:
+def with_tokens(**special: str) -> PreTrainedTokenizerFast:
     """The tokenizer with the special tokens of all families but Qwen's."""
     tokenizer = byte_tokenizer()
     return PreTrainedTokenizerFast(

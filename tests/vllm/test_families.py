@@ -16,8 +16,7 @@ import ipcv
 from ipcv.families import FAMILIES as ALL_FAMILIES
 from ipcv.stats import Stats
 from ipcv.vision.pruning import PruningEngine, PruningMethod
-from tests.checkpoints import save_for_vllm
-from tests.vision.adapters.families import SIDE
+from tests.vllm.checkpoints import save_for_vllm
 from tests.vllm.conftest import engine, on_model
 
 VISION = ipcv.IPCV(prune_layer=1, reduction_ratio=0.65, stabilization_layers=2)
@@ -41,18 +40,32 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Se
         yield Served(request.param, llm, model, processor)
 
 
+QWEN_MARKS = tuple(f"<|vision_start|><|{x}_pad|><|vision_end|>" for x in ("image", "video"))
+MARKS = {
+    "internvl": ("<IMG_CONTEXT>", "<video>"),
+    "mistral3": ("[IMG]", ""),
+    "gemma3": ("<start_of_image>", ""),
+    "llava_onevision": ("<image>", "<video>"),
+    "smolvlm": ("<image>", ""),
+    "idefics3": ("<image>", ""),
+}
+"""What stands in a prompt for an image, and for a video."""
+CUT_IF_ALONE = "llava_onevision"
+"""Where `transformers`, but not vLLM, cuts into tiles only what is alone in its prompt."""
+
+
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).integers(0, 255, (*shape, 3), dtype=np.uint8)
 
 
 IMAGES = [Image.fromarray(noise(*size)) for size in ((32, 48), (40, 40), (24, 64))]
 VIDEO = noise(4, 32, 48)
+METADATA = {"fps": 1.0, "duration": 4.0, "total_num_frames": 4, "video_backend": "opencv"}
+METADATA |= {"frames_indices": np.arange(4), "do_sample_frames": False}
 
 
 def prompt(served: Served, images: int = 0, videos: int = 0) -> str:
-    if served.name == "internvl":
-        return "<IMG_CONTEXT>" * images + "<video>" * videos + "Hello"
-    image, video = (f"<|vision_start|><|{x}_pad|><|vision_end|>" for x in ("image", "video"))
+    image, video = MARKS.get(served.name, QWEN_MARKS)
     return image * images + video * videos + "Hello"
 
 
@@ -73,40 +86,39 @@ def answers(served: Served, requests: list[dict[str, Any]]) -> list[list[int]]:
 
 
 def test_answers_are_those_of_transformers(served: Served) -> None:
-    one, two = prompt(served, images=1), prompt(served, images=2)
+    asked = [IMAGES[: 1 if served.name == CUT_IF_ALONE else 2], IMAGES[2:]]
+    texts = [prompt(served, images=len(images)) for images in asked]
     expected = [
-        reference(served, two, images=IMAGES[:2]),
-        reference(served, one, images=IMAGES[2:]),
+        reference(served, text, images=images) for text, images in zip(texts, asked, strict=True)
     ]
     requests = [
-        {"prompt": two, "multi_modal_data": {"image": IMAGES[:2]}},
-        {"prompt": one, "multi_modal_data": {"image": IMAGES[2]}},
+        {"prompt": text, "multi_modal_data": {"image": images}}
+        for text, images in zip(texts, asked, strict=True)
     ]
     assert answers(served, requests) == expected
     assert answers(served, requests[1:]) == expected[1:]
 
 
-def inputs(served: Served, images: list[Image.Image]) -> dict[str, Any]:
-    return dict(served.processor.image_processor(images=images, return_tensors="pt"))
+def inputs(served: Served, **media: Any) -> dict[str, Any]:
+    """What vLLM's model takes for images or videos, by vLLM's own processor."""
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+    from vllm.multimodal.utils import group_and_batch_mm_kwargs
+
+    processor = MULTIMODAL_REGISTRY.create_processor(served.llm.model_config)
+    text = prompt(served, **{f"{kind}s": len(items) for kind, items in media.items()})
+    processed = processor(text, processor.info.parse_mm_data(media))["mm_kwargs"]
+    items = [(kind, item) for kind, items in processed.items() for item in items]
+    ((_, _, batch),) = group_and_batch_mm_kwargs(items)
+    return batch
 
 
-def in_vllm(served: Served, given: dict[str, Any]) -> list[torch.Tensor]:
-    """The visual tokens of each image, with the model's own normalization left out."""
-    from vllm.model_executor.layers.fusion.mm_input_norm import IdentityInputNorm
-
-    given = given | {"image_token_id": 0}
-    if "num_patches" in given:
-        given["image_num_patches"] = given.pop("num_patches")
+def in_vllm(served: Served, images: list[Image.Image], **others: Any) -> list[torch.Tensor]:
+    """The visual tokens of each item: of others, then of images."""
+    given = others | inputs(served, image=images)
 
     @torch.inference_mode()
     def embed(model: Any) -> list[torch.Tensor]:
-        if not hasattr(model, "visual"):
-            return list(model.embed_multimodal(**given))
-        normalize, model.visual.input_norm = model.visual.input_norm, IdentityInputNorm()
-        try:
-            return list(model.embed_multimodal(**given))
-        finally:
-            model.visual.input_norm = normalize
+        return list(model.embed_multimodal(**given))
 
     return on_model(served.llm, embed)
 
@@ -115,8 +127,6 @@ def in_transformers(
     served: Served, images: list[Image.Image], vision: PruningMethod
 ) -> torch.Tensor:
     """The visual tokens of all images, DeepStack's side by side."""
-    given = inputs(served, images)
-    given.pop("num_patches", None)
     if served.name == "internvl":  # tells the tiles of an image by the prompt
         text = prompt(served, images=len(images))
         given = served.processor(text=[text], images=images, return_tensors="pt")
@@ -127,14 +137,18 @@ def in_transformers(
             served.model(**given)
         hook.remove()
         return captured[0].flatten(0, 1)
+    calls = [[image] for image in images] if served.name == CUT_IF_ALONE else [images]
+    given = [served.processor.image_processor(images=x, return_tensors="pt") for x in calls]
     with torch.inference_mode(), ipcv.compress(served.model, vision):
-        return side_by_side(served.model.get_image_features(**given))
+        tokens = [side_by_side(served.model.get_image_features(**x)) for x in given]
+    return torch.cat(tokens)
 
 
 def side_by_side(output: Any) -> torch.Tensor:
     """Visual tokens and DeepStack's."""
     levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or [])]
-    return torch.cat([x if torch.is_tensor(x) else torch.cat(list(x)) for x in levels], dim=-1)
+    tokens = [x if torch.is_tensor(x) else torch.cat(list(x)) for x in levels]
+    return torch.cat(tokens, dim=-1).flatten(0, -2)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "full", "flash"])
@@ -146,9 +160,9 @@ def test_visual_tokens(
     vision = ipcv.IPCV(prune_layer=2, reduction_ratio=ratio, stabilization_layers=layers)
     monkeypatch.setattr("ipcv.integrations.vllm.innermost.flash_attention", lambda: varlen_by_loops)
     with replaced(served, vision, attention):
-        together = in_vllm(served, inputs(served, IMAGES))
-        alone = [in_vllm(served, inputs(served, [image]))[0] for image in IMAGES]
-        backwards = in_vllm(served, inputs(served, IMAGES[::-1]))[::-1]
+        together = in_vllm(served, IMAGES)
+        alone = [in_vllm(served, [image])[0] for image in IMAGES]
+        backwards = in_vllm(served, IMAGES[::-1])[::-1]
     expected = in_transformers(served, IMAGES, vision)
     torch.testing.assert_close(torch.cat(together), expected, rtol=1e-4, atol=1e-5)
     for others in (alone, backwards):
@@ -173,8 +187,8 @@ def test_other_methods(
     """Of `tolerance`, counts are known in the encoder alone, and differ between tiles."""
     monkeypatch.setattr("ipcv.integrations.vllm.innermost.flash_attention", lambda: varlen_by_loops)
     with replaced(served, vision, attention):
-        together = in_vllm(served, inputs(served, IMAGES))
-        alone = [in_vllm(served, inputs(served, [image]))[0] for image in IMAGES]
+        together = in_vllm(served, IMAGES)
+        alone = [in_vllm(served, [image])[0] for image in IMAGES]
     expected = in_transformers(served, IMAGES, vision)
     torch.testing.assert_close(torch.cat(together), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together, alone, rtol=0, atol=2e-6)
@@ -185,7 +199,7 @@ def test_before_the_first_block(served: Served, layers: int) -> None:
     everything = 1000  # tiles have equal first tokens here: which is nearest is undecided
     vision = ipcv.IPCV(0, 0.6, layers, everything, selector="norm")
     with replaced(served, vision):
-        tokens = in_vllm(served, inputs(served, IMAGES))
+        tokens = in_vllm(served, IMAGES)
     expected = in_transformers(served, IMAGES, vision)
     torch.testing.assert_close(torch.cat(tokens), expected, rtol=1e-4, atol=1e-5)
 
@@ -193,10 +207,10 @@ def test_before_the_first_block(served: Served, layers: int) -> None:
 def test_nothing_removed_is_bitwise_the_same(served: Served) -> None:
     vision = ipcv.IPCV(prune_layer=2, reduction_ratio=0)
     with replaced(served, vision):
-        compressed = in_vllm(served, inputs(served, IMAGES))
+        compressed = in_vllm(served, IMAGES)
     usual = on_model(served.llm, lambda model: model.ipcv)
     usual.detach()
-    plain = in_vllm(served, inputs(served, IMAGES))
+    plain = in_vllm(served, IMAGES)
     usual.attach()
     for a, b in zip(compressed, plain, strict=True):
         assert torch.equal(a, b)
@@ -204,21 +218,20 @@ def test_nothing_removed_is_bitwise_the_same(served: Served) -> None:
 
 def test_video(served: Served) -> None:
     """Beside an image; of InternVL's videos every frame is an item."""
+    if served.name in MARKS and not MARKS[served.name][1]:
+        pytest.skip("no videos")
+    given = inputs(served, video=[(VIDEO, METADATA)])
     if served.name == "internvl":
-        frames = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-        video: dict[str, Any] = {"pixel_values": frames}
-        given = {"pixel_values_videos": frames, "video_num_patches": [4], "video_token_id": 0}
+        video = {"pixel_values": given["pixel_values_videos"]}
         features = served.model.get_image_features
     else:
-        given = video = dict(
-            served.processor.video_processor(
-                videos=[VIDEO], do_sample_frames=False, return_tensors="pt"
-            )
+        video = served.processor.video_processor(
+            videos=[VIDEO], do_sample_frames=False, return_tensors="pt"
         )
         features = served.model.get_video_features
-    tokens, _ = in_vllm(served, given | inputs(served, IMAGES[:1]))
+    tokens, _ = in_vllm(served, IMAGES[:1], **given)
     with torch.inference_mode(), ipcv.compress(served.model, VISION):
-        expected = side_by_side(features(**video)).flatten(0, -2)
+        expected = side_by_side(features(**video))
     torch.testing.assert_close(tokens.flatten(0, -2), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -232,14 +245,15 @@ def replaced(served: Served, vision: PruningMethod, attention: str = "full") -> 
     tower: Any = type(usual.adapter)(encoder)
     tower.asking, tower.tile_sources = attention, usual.adapter.tile_sources
     usual.detach()
-    other, backend = vision.engine(tower, Stats().add), getattr(encoder, "attn_backend", None)
+    other, backend = vision.engine(tower, Stats().add), tower.backend
+    innermost = tower.attention(tower.blocks[0]).attn
     other.attach()
     if attention == "flash":  # then vLLM computes the longest segment
-        encoder.attn_backend = AttentionBackendEnum.FLASH_ATTN
+        encoder.attn_backend = innermost.attn_backend = AttentionBackendEnum.FLASH_ATTN
     try:
         yield
     finally:
-        encoder.attn_backend = backend
+        encoder.attn_backend = innermost.attn_backend = backend
         other.detach()
         usual.attach()
 

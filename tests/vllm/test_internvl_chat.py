@@ -65,7 +65,7 @@ def weights_of(weights: dict[str, torch.Tensor], name: str, part: str) -> torch.
 def test_encoder(in_vllm: None, attention: str, vision: PruningMethod) -> None:
     from vllm.model_executor.models.intern_vit import InternVisionModel
 
-    from ipcv.integrations.vllm.towers import InternVLChatTower
+    from ipcv.integrations.vllm.batched_towers import InternVLChatTower
 
     sizes = VISION | {"image_size": [SIDE, SIDE], "patch_size": [4, 4], "attention_bias": True}
     reference = transformers.InternVLVisionModel(

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoints import save, save_for_vllm
+from ipcv.families import FAMILIES as ALL_FAMILIES
+from tests.checkpoints import save
+from tests.vllm.checkpoints import save_for_vllm
+
+FAMILIES = [family.model_types[0] for family in ALL_FAMILIES if family.served]
+SHORTENED = ("qwen2_vl", "qwen2_5_vl")
 
 
 def configured(model: Path, ipcv: object, **options: Any) -> Any:
@@ -68,7 +73,7 @@ def test_wrong_combinations_with_shorter_prompts(
         configured(padded, {"keep_tokens": 0.5}, **options)
 
 
-@pytest.mark.parametrize("name", ["internvl", "qwen3_vl"])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in SHORTENED])
 def test_families_without_shorter_prompts(tmp_path: Path, name: str) -> None:
     save_for_vllm(name, tmp_path)
     with pytest.raises(ValueError, match="cannot drop visual tokens of "):

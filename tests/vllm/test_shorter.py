@@ -11,7 +11,7 @@ import torch
 import ipcv
 from ipcv.baselines import DivPrune
 from ipcv.core import ops
-from tests.checkpoints import save_for_vllm
+from tests.vllm.checkpoints import save_for_vllm
 from tests.vllm.conftest import engine
 from tests.vllm.scenes import MAX_TOKENS, Case, cases, model_and_processor
 from tests.vllm.scenes import expected as all_expected

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ipcv
-from tests.checkpoints import save_for_vllm
+from tests.vllm.checkpoints import save_for_vllm
 from tests.vllm.conftest import engine
 from tests.vllm.test_families import (
     IMAGES,

@@ -47,6 +47,7 @@ def _pictures(config: Any, settings: Settings) -> Table:
     from ipcv.bench.cost.weightless import expected_gflops, without_weights
     from ipcv.bench.cost.workload import Workload
     from ipcv.bench.variants import Variant
+    from ipcv.families import family_of
     from ipcv.inputs.loading import meta_model
 
     table = Table(
@@ -57,11 +58,14 @@ def _pictures(config: Any, settings: Settings) -> Table:
     for name in ("", "visual tokens", "in the prompt", "encoder GFLOPs", "compressed"):
         table.add_column(name, justify="right")
     model = without_weights(meta_model(config))
+    are_known = family_of(config.model_type).image_arguments is not None
     for side in SIDES:
-        workload = Workload(side)
-        ids = workload.for_model(model)["input_ids"]
-        tokens = int((ids == config.image_token_id).sum())
+        workload, numbers = Workload(side), ("?", "?")
+        if are_known:
+            ids = workload.for_model(model)["input_ids"]
+            tokens = int((ids == config.image_token_id).sum())
+            numbers = str(tokens), str(settings.kept(tokens))
         variants = Variant(), Variant(settings.vision)
         gflops = [f"{expected_gflops(model, one, workload):,.2f}" for one in variants]
-        table.add_row(f"{side} px", str(tokens), str(settings.kept(tokens)), *gflops)
+        table.add_row(f"{side} px", *numbers, *gflops)
     return table

@@ -107,6 +107,7 @@ BATCHED = (
         tiles=LLAVA_TILES,
         decoder=ANY_DECODER,
         image_arguments=llava_images,
+        served={"llava_onevision": "LlavaOnevisionForConditionalGeneration"},
         remote_code={"llava_qwen": "LlavaOnevisionForConditionalGeneration (llava-hf)"},
     ),
     Family(
@@ -119,6 +120,7 @@ BATCHED = (
             (config.vision_config.image_size // config.vision_config.patch_size) ** 2
             // config.mm_tokens_per_image
         ),
+        served={"gemma3": "Gemma3ForConditionalGeneration"},
     ),
     Family(
         "PaliGemma",
@@ -136,6 +138,7 @@ BATCHED = (
         "HuggingFaceM4/Idefics3-8B-Llama3",
         item="tile",
         decoder=ANY_DECODER,
+        served={"idefics3": "Idefics3ForConditionalGeneration"},
     ),
     Family(
         "SmolVLM",
@@ -144,6 +147,7 @@ BATCHED = (
         "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
         item="tile or video frame",
         decoder=ANY_DECODER,
+        served={"smolvlm": "SmolVLMForConditionalGeneration"},
     ),
     Family("CLIP", ("clip", "clip_vision_model"), (CLIP,), "openai/clip-vit-large-patch14-336"),
     Family(

@@ -16,6 +16,7 @@ BORROWED = (
         (PIXTRAL,),
         "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
         decoder=ANY_DECODER,
+        served={"mistral3": "Mistral3ForConditionalGeneration"},
     ),
     Family("Mistral Large 4", ("mistral_large4",), (PIXTRAL,), "mistralai/Mistral-Large-4-1T-A52B"),
     Family(

@@ -11,14 +11,13 @@ from ipcv.core.arguments import Arguments
 from ipcv.vision.adapters.segments import Segments
 
 
-def run_with(attention: Any, states: Tensor, others: Arguments, innermost: Any) -> Tensor:
+def run_with(attention: Any, states: Tensor, others: Arguments, innermost: Any) -> Any:
     """What an attention returns with something else in the place of its innermost part."""
     attention.attn.forward = innermost
     try:
-        output: Tensor = type(attention).forward(attention, states, **others)
+        return type(attention).forward(attention, states, **others)
     finally:
         del attention.attn.forward
-    return output
 
 
 def sdpa(

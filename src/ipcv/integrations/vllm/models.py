@@ -6,34 +6,43 @@ A class has the name of the architecture that it serves, without `ForConditional
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 from vllm.distributed import tensor_model_parallel_all_gather
 from vllm.distributed.parallel_state import get_tp_group
 from vllm.logger import init_logger
+from vllm.model_executor.models.gemma3_mm import Gemma3ForConditionalGeneration
+from vllm.model_executor.models.idefics3 import Idefics3ForConditionalGeneration
 from vllm.model_executor.models.interns1 import InternS1ForConditionalGeneration
 from vllm.model_executor.models.internvl import InternVLChatModel
+from vllm.model_executor.models.llava_onevision import LlavaOnevisionForConditionalGeneration
+from vllm.model_executor.models.mistral3 import Mistral3ForConditionalGeneration
 from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl_moe import Qwen3VLMoeForConditionalGeneration
+from vllm.model_executor.models.smolvlm import SmolVLMForConditionalGeneration
 from vllm.model_executor.models.utils import StageMissingLayer
 
-from ipcv.core.arguments import Arguments
-from ipcv.integrations.vllm.checks import settings_of
-from ipcv.integrations.vllm.metrics import Counters, Uncounted
-from ipcv.integrations.vllm.processors import with_processor
-from ipcv.integrations.vllm.shorter import Shorter
-from ipcv.integrations.vllm.tower import Tower
-from ipcv.integrations.vllm.towers import (
-    DeepStackTower,
+from ipcv.integrations.vllm.batched_towers import (
+    Idefics3Tower,
     InternVLChatTower,
     InternVLTower,
+    SiglipTower,
+)
+from ipcv.integrations.vllm.checks import settings_of
+from ipcv.integrations.vllm.metrics import Counters, Uncounted
+from ipcv.integrations.vllm.packed_towers import (
+    DeepStackTower,
     PackedTower,
+    PixtralTower,
     WindowedTower,
 )
+from ipcv.integrations.vllm.processors import with_processor
+from ipcv.integrations.vllm.shorter import Shorter
+from ipcv.integrations.vllm.tiles import INTERNVL_TILES, LLAVA_ONEVISION_TILES, TilesReaders
+from ipcv.integrations.vllm.tower import Tower
 from ipcv.vision.pruning import PruningEngine
 
 logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
@@ -49,19 +58,23 @@ class Compressed:
     ipcv: PruningEngine[Any] | None = None
     tower: ClassVar[type[Tower]]
     encoder_name: ClassVar[str] = "visual"
+    tiles: ClassVar[TilesReaders] = {}
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         if (settings := settings_of(vllm_config)) is None:
             return
-        encoder = getattr(self, self.encoder_name)
+        encoder = self.get_submodule(self.encoder_name)  # type: ignore[attr-defined]
         if isinstance(encoder, StageMissingLayer):
             logger.info("IPCV inactive: this worker has no vision encoder")
             return
         if settings.tokens is not None:
             self.ipcv_settings = settings
         adapter = self.tower(encoder, settings.attention)
-        self._locate_items(adapter)
+        adapter.tile_sources = [
+            (self, name, partial(read, self))  # type: ignore[misc]
+            for name, read in self.tiles.items()
+        ]
         multimodal = vllm_config.model_config.multimodal_config
         is_sharded = multimodal.mm_encoder_tp_mode == "weights" and get_tp_group().world_size > 1
         counts = not is_sharded or get_tp_group().is_first_rank
@@ -74,26 +87,6 @@ class Compressed:
             self.ipcv.agree = get_tp_group().broadcast
         self.ipcv.attach()
         logger.info("IPCV active: %s, attention: %s", settings.vision, adapter.asking)
-
-    def _locate_items(self, adapter: Tower) -> None:
-        """Tell the adapter where to read which rows belong together, if not in the call itself."""
-
-
-class CompressedTiles(Compressed):
-    """InternVL: an image is several tiles, a frame of a video is one."""
-
-    tower = InternVLTower
-    encoder_name = "vision_tower"
-
-    def _locate_items(self, adapter: Tower) -> None:
-        adapter.tile_sources = [(self, "_process_vision_input", _tiles)]  # type: ignore[list-item]
-
-
-def _tiles(arguments: Arguments) -> Sequence[int]:
-    given = arguments["image_input"]
-    if given["type"] == "pixel_values":
-        return [int(count) for count in given["num_patches"]]
-    return []
 
 
 @with_processor
@@ -125,13 +118,59 @@ class Qwen3VLMoe(Compressed, Qwen3VLMoeForConditionalGeneration):  # type: ignor
 
 
 @with_processor
-class InternVL(CompressedTiles, InternS1ForConditionalGeneration):  # type: ignore[misc]
+class InternVL(Compressed, InternS1ForConditionalGeneration):  # type: ignore[misc]
     """InternVL checkpoints for `transformers`."""
+
+    tower = InternVLTower
+    encoder_name = "vision_tower"
+    tiles = INTERNVL_TILES
 
 
 @with_processor
-class InternVLChat(CompressedTiles, InternVLChatModel):  # type: ignore[misc]
+class InternVLChat(Compressed, InternVLChatModel):  # type: ignore[misc]
     """InternVL checkpoints with remote code."""
 
     tower = InternVLChatTower
     encoder_name = "vision_model"
+    tiles = INTERNVL_TILES
+
+
+@with_processor
+class Mistral3(Compressed, Mistral3ForConditionalGeneration):  # type: ignore[misc]
+    """Mistral 3: Pixtral's encoder."""
+
+    tower = PixtralTower
+    encoder_name = "vision_tower"
+
+
+@with_processor
+class Gemma3(Compressed, Gemma3ForConditionalGeneration):  # type: ignore[misc]
+    """Gemma 3: SigLIP's encoder."""
+
+    tower = SiglipTower
+    encoder_name = "vision_tower"
+
+
+@with_processor
+class LlavaOnevision(Compressed, LlavaOnevisionForConditionalGeneration):  # type: ignore[misc]
+    """LLaVA-OneVision: SigLIP's encoder."""
+
+    tower = SiglipTower
+    encoder_name = "vision_tower"
+    tiles = LLAVA_ONEVISION_TILES
+
+
+@with_processor
+class SmolVLM(Compressed, SmolVLMForConditionalGeneration):  # type: ignore[misc]
+    """SmolVLM."""
+
+    tower = Idefics3Tower
+    encoder_name = "model.vision_model"
+
+
+@with_processor
+class Idefics3(Compressed, Idefics3ForConditionalGeneration):  # type: ignore[misc]
+    """Idefics 3."""
+
+    tower = Idefics3Tower
+    encoder_name = "model.vision_model"

@@ -75,7 +75,7 @@ class Settings:
             )
         vision.check(depth)
         if asked.tokens is not None:
-            _check_drops(family)
+            _check_drops(family, hf_config)
         return cls(vision, asked.attention, asked.tokens)
 
 
@@ -118,11 +118,11 @@ def _dropping(keep_tokens: object) -> DivPrune | None:
     return None if keep_tokens == 1 else DivPrune(1 - keep_tokens)  # type: ignore[operator]
 
 
-def _check_drops(family: Family) -> None:
+def _check_drops(family: Family, hf_config: Any) -> None:
     """Raise `ValueError` where the language model needs all visual tokens of a family."""
     if family.decoder is not None and family.decoder.first_prunable is not None:
         reason = "its first layers, too, get features of every token"
-    elif family.tiles is not None:
+    elif "mrope_section" not in (hf_config.get_text_config().rope_parameters or {}):
         reason = "its positions cannot have gaps"
     else:
         return
@@ -141,5 +141,9 @@ def _depth(hf_config: Any) -> int:
     """Blocks of the vision encoder that vLLM builds."""
     vision = hf_config.vision_config
     depth: int = vision.depth if hasattr(vision, "depth") else vision.num_hidden_layers
-    layer = getattr(hf_config, "select_layer", -1)  # InternVLChatModel
-    return depth + layer + 1 if layer < 0 else layer + 1
+    if hasattr(hf_config, "select_layer"):  # InternVLChatModel, where 0 is the first block
+        layer: int = hf_config.select_layer
+        return depth + layer + 1 if layer < 0 else layer + 1
+    asked: int | list[int] = getattr(hf_config, "vision_feature_layer", -1)
+    layers = [asked] if isinstance(asked, int) else asked
+    return max(layer % (depth + 1) for layer in layers)  # 0 is the input of the first block

@@ -13,6 +13,7 @@ from vllm.platforms import current_platform
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from ipcv.core.arguments import Arguments
+from ipcv.core.hooks import states_of, with_states
 from ipcv.integrations.vllm.innermost import flash, run_with, sdpa
 from ipcv.integrations.vllm.settings import Attention
 from ipcv.vision.adapters.base import EncoderAdapter
@@ -62,20 +63,26 @@ class Tower(EncoderAdapter):
         keys: Tensor | None,
         arguments: Arguments,
         selection: Selection,
-    ) -> Tensor:
+    ) -> Any:
         """Kept rows attend all rows, or, counting by their sizes, each other."""
         if keys is None:
             ask = partial(self._count, attention.attn, selection, arguments.get("cu_seqlens"))
             pruned = self.prune_arguments(arguments, selection)
-            return run_with(attention, queries, self._others(pruned), ask)
-        others = self._others(arguments)
-        forward = partial(type(attention).forward, attention, keys, **others)
-        if self.asking == "full":
-            everything: Tensor = forward()
-            return self.like(self.rows(everything)[selection.kept], everything)
-        return run_with(attention, keys, others, partial(self._ask, attention.attn, selection))
+            return run_with(attention, queries, self.others(pruned), ask)
+        others = self.others(arguments)
+        if self.asking != "full":
+            return run_with(attention, keys, others, partial(self._ask, attention.attn, selection))
+        everything = type(attention).forward(attention, keys, **others)
+        return self.kept_of(everything, selection)
 
-    def _others(self, arguments: Arguments) -> Arguments:
+    def kept_of(self, everything: Any, selection: Selection) -> Any:
+        """Of what an attention returned for all rows what it returns for the kept ones."""
+        states = states_of(everything)
+        kept = self.rows(states)[selection.kept]
+        return with_states(everything, self.pack(kept, states, selection))
+
+    def others(self, arguments: Arguments) -> Arguments:
+        """What a block's attention takes beside hidden states, from what the block takes."""
         return {name: x for name, x in arguments.items() if name != self.states_name}
 
     def keys(self, attention: Any, normed: Tensor) -> Tensor:
@@ -149,7 +156,11 @@ class Tower(EncoderAdapter):
         key, value = key.reshape(heads), value.reshape(heads)
         everything, kept = self.segments(cu_seqlens, selection)
         output = self._attended(innermost, query, key, value, kept, everything, max_seqlen)
-        return output.reshape(shape[0], -1, *shape[2:])
+        return self.carried(output, shape, selection)
+
+    def carried(self, attended: Tensor, shape: torch.Size, selection: Selection) -> Tensor:
+        """Kept rows `(K, heads, D)` as the attention takes them where all had that shape."""
+        return attended.reshape(shape[0], -1, *shape[2:])
 
     def _attended(
         self,

@@ -1,21 +1,18 @@
-"""Adapters for vLLM's vision encoders: what differs from those of `transformers`."""
+"""Adapters for vLLM's vision encoders of packed rows."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
-from ipcv.core import ops
 from ipcv.core.arguments import Arguments
 from ipcv.integrations.vllm.tower import Tower
-from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.adapters.packed import (
     PackedEncoder,
     packed_layout,
@@ -23,7 +20,6 @@ from ipcv.vision.adapters.packed import (
     window_rows,
     windowed,
 )
-from ipcv.vision.adapters.rectangles import places_carried
 from ipcv.vision.adapters.segments import Segments
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
@@ -92,44 +88,57 @@ class DeepStackTower(PackedTower):
         return set(tapped)
 
 
-class InternVLTower(Tower, BatchedEncoder):  # type: ignore[misc]  # attend returns no weights
-    """InternVL checkpoints of `transformers`: `(tiles, 1 + patches, C)`, a CLS token."""
+class PixtralTower(PackedTower):
+    """Pixtral: hidden states `(1, N, C)`, images one behind the other, patches row by row."""
 
-    blocks_path = "encoder.layer"
-    norm_name = "layernorm_before"
+    blocks_path = "transformer.layers"
+    norm_name = "attention_norm"
     attention_name = "attention"
-    protected = 1
+    states_name = "hidden_states"
 
-    def places(self, selection: Selection) -> Tensor | None:
-        """Tiles that keep fewer than others are filled up."""
-        return places_carried(selection)
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
+        encoder: Any = self.encoder
+        patch = encoder.config.patch_size
+        sizes = [pixels.shape[-2:] for pixels in arguments["pixel_values"]]
+        grids = [(1, height // patch, width // patch) for height, width in sizes]
+        return packed_layout(grids, 1, encoder.device)
+
+    def rows(self, hidden_states: Tensor) -> Tensor:
+        return hidden_states.squeeze(0)
+
+    def like(self, rows: Tensor, hidden_states: Tensor) -> Tensor:
+        return rows.unsqueeze(0)
+
+    def others(self, arguments: Arguments) -> Arguments:
+        others = super().others(arguments)
+        names = ("rotary_pos_emb_cos", "rotary_pos_emb_sin")
+        return others | {"position_embeddings": tuple(others.pop(name) for name in names)}
 
     def unplaced(self, attention: Any, normed: Tensor) -> tuple[Tensor, Arguments]:
-        """As one tile."""
-        return normed[None], {}
+        """Rotated by no angle, in one segment."""
+        shape = len(normed), attention.head_dim
+        embeddings = normed.new_ones(shape), normed.new_zeros(shape)
+        others = dict.fromkeys(("cu_seqlens", "max_seqlen", "sequence_lengths"))
+        return normed.unsqueeze(0), others | {"position_embeddings": embeddings}
 
-    def segments(
-        self, cu_seqlens: Tensor | None, selection: Selection
-    ) -> tuple[Segments, Segments]:
-        """One per tile."""
-        device, layout = selection.kept.device, selection.layout
-        return selection.once(
-            "tiles",
-            compute=lambda: (_runs(layout.group_lengths, device), _runs(selection.counts, device)),
-        )
+    def carried(self, attended: Tensor, shape: torch.Size, selection: Selection) -> Tensor:
+        """At their places: the attention wants as many back."""
+        everything = attended.new_zeros(shape[1:]).index_copy_(0, selection.kept, attended)
+        return everything.unsqueeze(0)
 
-
-class InternVLChatTower(InternVLTower):
-    """InternVL checkpoints with remote code, which vLLM has a class for."""
-
-    blocks_path = "encoder.layers"
-    norm_name = "norm1"
-    attention_name = "attn"
+    def attend(
+        self,
+        attention: Any,
+        queries: Tensor,
+        keys: Tensor | None,
+        arguments: Arguments,
+        selection: Selection,
+    ) -> Any:
+        output = super().attend(attention, queries, keys, arguments, selection)
+        if keys is None or self.asking == "full":
+            return output
+        return self.kept_of(output, selection)
 
 
 def _rows(rows: Tensor, selection: Selection) -> Tensor:
     return rows[selection.kept]
-
-
-def _runs(lengths: Sequence[int], device: torch.device) -> Segments:
-    return Segments(ops.upload([0, *accumulate(lengths)], device, torch.int32), lengths)

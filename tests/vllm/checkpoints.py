@@ -1,0 +1,125 @@
+"""Tiny random checkpoints as vLLM takes them, with heads of 32 in the language model."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from tests.families.whole import WHOLE
+from tests.processors import PROCESSORS, QWEN, SQUARE, byte_tokenizer, with_tokens
+from tests.vision.adapters.families import FAMILIES, SIDE, randomize
+from tiny.processor import CHAT_TEMPLATE
+
+TEXT = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
+TILES = {"size": SQUARE, "crop_to_patches": True, "min_patches": 1, "max_patches": 3}
+QWEN_PROCESSORS = {
+    "qwen2_vl": ("Qwen2VL", "Qwen2VL"),
+    "qwen2_5_vl": ("Qwen2_5_VL", "Qwen2VL"),
+    "qwen3_vl": ("Qwen3VL", "Qwen3VL"),
+    "qwen3_vl_moe": ("Qwen3VL", "Qwen3VL"),
+}
+
+
+def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
+    """A checkpoint with a processor of images and, where there are, videos; both are returned."""
+    config, processor = _config(name), _processor(name)
+    text = config.text_config
+    for key, value in TEXT.items():
+        setattr(text, key, value)
+    if name in QWEN_PROCESSORS:
+        _fit_qwen(name, config, processor.tokenizer)
+    else:
+        config.image_token_id = processor.image_token_id
+        if name == "gemma3":  # whose processor calls the start of an image by that name
+            config.image_token_id = processor.tokenizer.image_token_id
+        if name == "llava_onevision":
+            config.video_token_id = processor.video_token_id
+        text.max_position_embeddings = 4096
+    text.vocab_size = len(processor.tokenizer)
+    text.eos_token_id = processor.tokenizer.eos_token_id
+    torch.manual_seed(0)
+    model = transformers.AutoModelForImageTextToText.from_config(config).eval()
+    randomize(model)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    _rename(folder / "model.safetensors", is_siglip=name in ("gemma3", "llava_onevision"))
+    return model, processor
+
+
+def _config(name: str) -> Any:
+    if name in FAMILIES:
+        return FAMILIES[name].config()
+    return transformers.AutoConfig.for_model(name, **deepcopy(WHOLE[name].options()))
+
+
+def _fit_qwen(name: str, config: Any, tokenizer: Any) -> None:
+    text, vision = config.text_config, config.vision_config
+    text.rope_parameters = dict(MROPE)
+    width = "hidden_size" if name == "qwen2_vl" else "out_hidden_size"
+    setattr(vision, width, TEXT["hidden_size"])
+    if name.startswith("qwen3"):
+        text.rope_parameters["mrope_interleaved"] = True
+    for token in ("image", "video", "vision_start", "vision_end"):
+        mark = f"<|{token}_pad|>" if token in ("image", "video") else f"<|{token}|>"
+        setattr(config, f"{token}_token_id", tokenizer.convert_tokens_to_ids(mark))
+    if name == "qwen3_vl_moe":
+        text.norm_topk_prob, text.shared_expert_intermediate_size = True, 0
+
+
+def _rename(file: Path, is_siglip: bool) -> None:
+    """As the checkpoints on the hub have it."""
+    weights = {}
+    for key, weight in load_file(file).items():
+        if ".experts." in key:
+            weight = weight.transpose(1, 2).contiguous()
+        if is_siglip:
+            key = key.replace("vision_tower.", "vision_tower.vision_model.")
+        weights[key] = weight
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def _processor(name: str) -> Any:
+    """Needs torchvision."""
+    tokenizer = with_tokens(pad_token="<|endoftext|>")
+    if name in QWEN_PROCESSORS:
+        family, video_family = QWEN_PROCESSORS[name]
+        video = getattr(transformers, f"{video_family}VideoProcessor")(**QWEN[1])
+        normalization = {"image_mean": video.image_mean, "image_std": video.image_std}
+        return getattr(transformers, f"{family}Processor")(
+            image_processor=transformers.Qwen2VLImageProcessor(**QWEN[1], **normalization),
+            video_processor=video,
+            tokenizer=byte_tokenizer(),
+            chat_template=CHAT_TEMPLATE,
+        )
+    if name == "internvl":
+        return transformers.InternVLProcessor(
+            image_processor=transformers.GotOcr2ImageProcessor(**TILES),
+            video_processor=transformers.InternVLVideoProcessor(size=SQUARE),
+            tokenizer=tokenizer,
+            image_seq_length=16,
+            chat_template=CHAT_TEMPLATE,
+        )
+    if name == "mistral3":
+        return transformers.PixtralProcessor(
+            image_processor=transformers.PixtralImageProcessor(
+                patch_size={"height": 8, "width": 8}, size={"longest_edge": 2 * SIDE}
+            ),
+            tokenizer=tokenizer,
+            patch_size=4,
+            spatial_merge_size=2,
+        )
+    if name == "gemma3":  # vLLM looks for these
+        tokenizer.add_tokens(["\n" * count for count in range(1, 5)])
+    kind, options, image_kind, image_options = PROCESSORS[name]
+    if name == "llava_onevision":
+        options = options | {"video_processor": transformers.LlavaOnevisionVideoProcessor(size=SQUARE)}
+    if name == "smolvlm":
+        options = options | {"video_processor": transformers.SmolVLMVideoProcessor()}
+    image_processor = getattr(transformers, image_kind.removesuffix("Pil"))(**image_options)
+    return getattr(transformers, kind)(
+        image_processor=image_processor, tokenizer=tokenizer, **options
+    )
