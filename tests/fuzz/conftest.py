@@ -1,4 +1,4 @@
-"""Rounds of fuzzing: as many as fit into IPCV_FUZZ_SECONDS, twenty of them for all tests by default."""
+"""Rounds of fuzzing: as many as fit into IPCV_FUZZ_SECONDS, twenty for all tests by default."""
 
 import os
 import time

@@ -27,7 +27,7 @@ def _llava_images(model: Any, arguments: Arguments) -> Sequence[int]:
     grid, side = config.image_grid_pinpoints, config.vision_config.image_size
     given = arguments["inputs"]
     for pixels, size in zip(given["pixel_values"], given["image_sizes"], strict=True):
-        own = image_size_to_num_patches(size, grid, side)  # type: ignore[no-untyped-call]
+        own = image_size_to_num_patches(size, grid, side)
         tiles += [own, *[1] * (len(pixels) - own)]
     return tiles
 
