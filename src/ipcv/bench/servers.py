@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-SIDES = (112, 4096)
+SHORTEST_SIDE, LONGEST_SIDE = 112, 4096
 
 
 def suite_prompts(count: int, side: int = 448) -> list[Request]:
@@ -27,8 +27,8 @@ def suite_prompts(count: int, side: int = 448) -> list[Request]:
     Raises:
         ValueError: a side of so many pixels is too short for a scene, or longer than any.
     """
-    if not SIDES[0] <= side <= SIDES[1]:
-        raise ValueError(f"scenes for servers have {SIDES[0]} to {SIDES[1]} pixels a side")
+    if not SHORTEST_SIDE <= side <= LONGEST_SIDE:
+        raise ValueError(f"scenes for servers have {SHORTEST_SIDE} to {LONGEST_SIDE} pixels a side")
     prompts = []
     for number in range(count):
         scene = draw_scene(HELD_OUT + number, (side, side))
