@@ -116,7 +116,9 @@ def _processor(name: str) -> Any:
         tokenizer.add_tokens(["\n" * count for count in range(1, 5)])
     kind, options, image_kind, image_options = PROCESSORS[name]
     if name == "llava_onevision":
-        options = options | {"video_processor": transformers.LlavaOnevisionVideoProcessor(size=SQUARE)}
+        options = options | {
+            "video_processor": transformers.LlavaOnevisionVideoProcessor(size=SQUARE)
+        }
     if name == "smolvlm":
         options = options | {"video_processor": transformers.SmolVLMVideoProcessor()}
     image_processor = getattr(transformers, image_kind.removesuffix("Pil"))(**image_options)

@@ -27,7 +27,7 @@ def _llava_images(model: Any, arguments: Arguments) -> Sequence[int]:
     grid, side = config.image_grid_pinpoints, config.vision_config.image_size
     given = arguments["inputs"]
     for pixels, size in zip(given["pixel_values"], given["image_sizes"], strict=True):
-        own = image_size_to_num_patches(size, grid, side)  # type: ignore[no-untyped-call]
+        own = image_size_to_num_patches(size, grid, side)
         tiles += [own, *[1] * (len(pixels) - own)]
     return tiles
 
@@ -37,8 +37,8 @@ def _llava_videos(model: Any, arguments: Arguments) -> Sequence[int]:
     return [len(frames) for frames in arguments["inputs"]["pixel_values_videos"]]
 
 
-INTERNVL_TILES = {"_process_vision_input": _internvl}
-LLAVA_ONEVISION_TILES = {
+INTERNVL_METHODS = {"_process_vision_input": _internvl}
+LLAVA_ONEVISION_METHODS = {
     "_process_image_pixels": _llava_images,
     "_process_video_pixels": _llava_videos,
 }
