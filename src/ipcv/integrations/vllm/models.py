@@ -41,7 +41,7 @@ from ipcv.integrations.vllm.packed_towers import (
 )
 from ipcv.integrations.vllm.processors import with_processor
 from ipcv.integrations.vllm.shorter import Shorter
-from ipcv.integrations.vllm.tiles import INTERNVL_TILES, LLAVA_ONEVISION_TILES, TilesReaders
+from ipcv.integrations.vllm.tiles import INTERNVL_METHODS, LLAVA_ONEVISION_METHODS, TilesReaders
 from ipcv.integrations.vllm.tower import Tower
 from ipcv.vision.pruning import PruningEngine
 
@@ -123,7 +123,7 @@ class InternVL(Compressed, InternS1ForConditionalGeneration):  # type: ignore[mi
 
     tower = InternVLTower
     encoder_name = "vision_tower"
-    tiles = INTERNVL_TILES
+    tiles = INTERNVL_METHODS
 
 
 @with_processor
@@ -132,7 +132,7 @@ class InternVLChat(Compressed, InternVLChatModel):  # type: ignore[misc]
 
     tower = InternVLChatTower
     encoder_name = "vision_model"
-    tiles = INTERNVL_TILES
+    tiles = INTERNVL_METHODS
 
 
 @with_processor
@@ -157,7 +157,7 @@ class LlavaOnevision(Compressed, LlavaOnevisionForConditionalGeneration):  # typ
 
     tower = SiglipTower
     encoder_name = "vision_tower"
-    tiles = LLAVA_ONEVISION_TILES
+    tiles = LLAVA_ONEVISION_METHODS
 
 
 @with_processor

@@ -37,8 +37,8 @@ def _llava_videos(model: Any, arguments: Arguments) -> Sequence[int]:
     return [len(frames) for frames in arguments["inputs"]["pixel_values_videos"]]
 
 
-INTERNVL_TILES = {"_process_vision_input": _internvl}
-LLAVA_ONEVISION_TILES = {
+INTERNVL_METHODS = {"_process_vision_input": _internvl}
+LLAVA_ONEVISION_METHODS = {
     "_process_image_pixels": _llava_images,
     "_process_video_pixels": _llava_videos,
 }
