@@ -119,7 +119,7 @@ def test_generation_settings_are_each_request_s_own(
 @pytest.mark.parametrize(
     ("model_args", "message"),
     [
-        (f"pretrained={TINY},prune_layer=30", "beyond the encoder's 8 blocks"),
+        (f"pretrained={TINY},method=ipcv,prune_layer=30", "beyond the encoder's 8 blocks"),
         (f"pretrained={TINY},compress=true,batch_size=x", "batch_size must be an integer"),
         ("pretrained=no/such/model", "neither a folder nor a hub id"),
         ("pretrained", "write model_args like"),
