@@ -15,12 +15,9 @@ from ipcv.demo.actions import DEMO_PIXELS, BothWays, Desk
 from ipcv.demo.links import MOST_LETTERS, PageState, from_query, to_query
 from ipcv.demo.search import STEPS, cheapest
 from ipcv.demo.sliders import methods_of
-from ipcv.inputs.media import is_video
+from ipcv.demo.sources import CLIP, PICTURE, SOURCES, chosen, example, show_source, stored
 from ipcv.inputs.prompt import FRAMES
 from ipcv.settings.methods import VISION, make
-
-SOURCES = PICTURE, CLIP = "Picture", "Clip"
-"""What can be asked about."""
 
 HEIGHT = 320
 """Of a picture or clip on the page."""
@@ -140,10 +137,10 @@ class Page:
         with gr.Group(visible=False) as shows_clip:
             self.clip = gr.Video(label=CLIP, sources=["upload"], height=HEIGHT, buttons=[])
         self.shown = [shows_picture, shows_clip]
-        self.picture.preprocess = self.clip.preprocess = _stored
+        self.picture.preprocess = self.clip.preprocess = stored
         self.question = gr.Textbox(question, label="Question", max_length=MOST_LETTERS)
         gr.Examples(
-            [_example(path, question) for path, question in samples],
+            [example(path, question) for path, question in samples],
             [self.source, self.picture, self.clip, self.question],
             label="Examples",
             example_labels=[path.stem for path, _ in samples],
@@ -167,7 +164,7 @@ class Page:
         given = [self.source, *sources, self.question, self.choice, *scales]
         shown = [self.result, self.kept, self.errors, self.link]
         model: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}
-        self.source.change(_show_source, self.source, self.shown, api_visibility="private")
+        self.source.change(show_source, self.source, self.shown, api_visibility="private")
         self.choice.change(self._show_group, self.choice, self.groups, api_visibility="private")
         gr.on([self.ask.click, self.question.submit], self._compare, given, shown, **model)
         self.search.click(
@@ -202,7 +199,7 @@ class Page:
             settings = {s.name: s.read(state.positions[s.name]) for s in self.sliders[method]}
             base = self.desk.default(method).to_dict()
             setting = make(VISION[method], base | settings)
-            file = _chosen(source, picture, clip)
+            file = chosen(source, picture, clip)
             both = self.desk.compare(file, question, setting)
         except (ValueError, OSError) as error:
             raise gr.Error(one_line(error), print_exception=False) from None
@@ -224,7 +221,7 @@ class Page:
             progress((done, STEPS), desc=what)
 
         try:
-            file = _chosen(source, picture, clip)
+            file = chosen(source, picture, clip)
             found = cheapest(self.desk, file, question, on_step)
         except (ValueError, OSError) as error:
             raise gr.Error(one_line(error), print_exception=False) from None
@@ -247,30 +244,6 @@ class Page:
             state.positions[name] if of == state.method else gr.skip() for of, name in self.scales
         ]
         return [state.method, *own]
-
-
-def _stored(upload: Any) -> str | None:
-    """Where an upload lies. Gradio would open it first, without bounds and a message."""
-    return None if upload is None else upload.path
-
-
-def _chosen(source: str, *files: str | None) -> Path:
-    """The file of one of `SOURCES`, of the files of all of them."""
-    file = dict(zip(SOURCES, files, strict=True))[source]
-    if file is None:
-        raise ValueError(f"there is no {source.lower()}")
-    return Path(file)
-
-
-def _show_source(source: str) -> list[Any]:
-    return [gr.update(visible=name == source) for name in SOURCES]
-
-
-def _example(path: Path, question: str) -> list[str | None]:
-    """What it is, the picture or the clip, and the question."""
-    if is_video(path):
-        return [CLIP, None, str(path), question]
-    return [PICTURE, str(path), None, question]
 
 
 def _result(both: BothWays) -> str:
