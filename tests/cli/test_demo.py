@@ -12,7 +12,10 @@ from tests.cli.test_run import run
 
 @pytest.mark.skipif(find_spec("gradio") is not None, reason="Gradio is installed")
 def test_without_gradio_one_line_says_what_to_install(capsys):
-    assert error_of(capsys, "demo") == "ipcv: ipcv demo needs Gradio: pip install 'ipcv[demo]'"
+    assert (
+        error_of(capsys, "demo")
+        == "ipcv: ipcv demo needs Gradio and PyAV: pip install 'ipcv[demo]'"
+    )
 
 
 def test_it_is_for_this_machine_alone_unless_told_otherwise(capsys, monkeypatch, checkpoint):

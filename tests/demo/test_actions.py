@@ -14,8 +14,10 @@ from ipcv.demo.samples import draw_samples
 from ipcv.demo.search import STEPS, cheapest
 from ipcv.demo.sliders import Slider, methods_of, sliders
 from ipcv.inputs.loading import load
+from ipcv.inputs.media import load_video
 from ipcv.inputs.prompt import Media, build_inputs
 from ipcv.settings.methods import VISION, make
+from tests.inputs.test_media import save_video
 
 QUESTION = "What is it?"
 METHOD = ipcv.IPCV(prune_layer=2, reduction_ratio=0.5)
@@ -62,12 +64,31 @@ def test_merged_patches_have_no_overlay(desk, image):
     assert both.errors is not None
 
 
+def test_a_clip_is_asked_as_its_frames(desk, tmp_path, monkeypatch):
+    monkeypatch.setattr("ipcv.demo.actions.DEMO_PIXELS", 8 * 40 * 40)
+    clip = save_video(tmp_path / "clip.mp4", 12)
+    media, prompt = desk.prompt(clip, QUESTION)
+    assert len(media.frames) == 8
+    assert sum(frame.width * frame.height for frame in media.frames) <= 8 * 40 * 40
+    both = desk.compare(clip, QUESTION, METHOD)
+    patches = prompt["image_grid_thw"].prod(dim=1)
+    kept = sum(int(n * 0.5) for n in patches.tolist())
+    measured, _ = both.report.rows()
+    assert measured["patches kept"][1] == f"{kept} of {patches.sum()}"
+    frame = media.frames[0]
+    assert both.overlay.size == both.errors.size == (4 * frame.width, 2 * frame.height)
+
+
 def test_the_error_map_is_brightest_at_the_highest_error():
-    drawn, highest = error_map(Image.new("RGB", (4, 2)), torch.tensor([[0.0, 0.25]]))
-    assert highest == 0.25
-    assert [drawn.getpixel((x, 0)) for x in (0, 3)] == [(0, 34, 78), (254, 232, 56)]
-    assert error_map(Image.new("RGB", (4, 2)), torch.zeros(1, 2))[1] == 0
-    assert error_map(Image.new("RGB", (4, 2)), None) == (None, 0.0)
+    frames = [Image.new("RGB", (4, 2))] * 2
+    drawn, highest = error_map(frames, [torch.tensor([[0.0, 0.25]]), torch.tensor([[0.25, 0.5]])])
+    assert highest == 0.5
+    colours = [drawn.getpixel((x, 0)) for x in (0, 3, 4, 7)]
+    assert colours[0] == (0, 34, 78)
+    assert colours[1] == colours[2]
+    assert colours[3] == (254, 232, 56)
+    assert error_map(frames[:1], [torch.zeros(1, 2)])[1] == 0
+    assert error_map(frames, []) == (None, 0.0)
 
 
 def test_bad_input(desk, image, tmp_path):
@@ -179,10 +200,15 @@ def test_links_that_somebody_made_up(ratio):
 
 def test_samples_are_of_all_kinds(tmp_path):
     samples = draw_samples(tmp_path)
-    assert [path.name for path, _ in samples] == [
+    *pictures, (clip, about) = samples
+    assert [path.name for path, _ in pictures] == [
         f"{kind}.png" for kind in ("drawn", "photo", "page", "screen", "chart")
     ]
-    for path, question in samples:
+    for path, question in pictures:
         assert question.endswith("?")
         with Image.open(path) as picture:
             assert picture.size == (448, 448)
+    frames = load_video(clip, 99).frames
+    assert about.endswith("?")
+    assert len(frames) >= 4
+    assert {frame.size for frame in frames} == {(224, 224)}

@@ -82,6 +82,15 @@ def test_upload_and_ask(visit, address):
     assert here == []
 
 
+def test_a_clip(visit):
+    page = visit()
+    page.get_by_role("button", name="clip", exact=True).click()
+    page.locator("video").wait_for()
+    ask(page)
+    kept = row(page, "patches kept")[0]
+    assert int(kept.split()[0].replace(",", "")) % 256 == 0  # of frames of 16 x 16 patches
+
+
 def test_a_slider_and_its_link(visit):
     page = visit()
     page.get_by_label("number input for reduction ratio").first.fill("0.8")
@@ -92,7 +101,8 @@ def test_a_slider_and_its_link(visit):
     assert int(kept[1].split()[0]) <= 0.2 * 1024 + 1
     link = page.get_by_role("link", name="Link to this question").get_attribute("href")
     again = visit(link.lstrip("/"))
-    assert again.get_by_label("number input for reduction ratio").first.input_value() == "0.8"
+    restored = again.get_by_label("number input for reduction ratio").first
+    sync_api.expect(restored).to_have_value("0.8", timeout=MOST_WAIT)
 
 
 def test_a_bad_file(visit, tmp_path):

@@ -15,7 +15,12 @@ from ipcv.demo.actions import DEMO_PIXELS, BothWays, Desk
 from ipcv.demo.links import MOST_LETTERS, PageState, from_query, to_query
 from ipcv.demo.search import STEPS, cheapest
 from ipcv.demo.sliders import methods_of
+from ipcv.demo.sources import CLIP, PICTURE, SOURCES, chosen, example, show_source, stored
+from ipcv.inputs.prompt import FRAMES
 from ipcv.settings.methods import VISION, make
+
+HEIGHT = 320
+"""Of a picture or clip on the page."""
 
 KEEP_SECONDS = 3600
 """After that, uploaded files are removed; all are when the page ends."""
@@ -61,6 +66,7 @@ class Page:
             self._connect(samples[0][1])
         for files in self.blocks.temp_file_sets:  # the samples, which everybody gets
             self.picture.keep_in_cache |= files
+            self.clip.keep_in_cache |= files
 
     def launch(self, host: str, port: int | None) -> str:
         """Serve the page in the background: its address. Raises `OSError` for a port in use."""
@@ -88,29 +94,14 @@ class Page:
 
     def _build(self, samples: Sequence[tuple[Path, str]]) -> None:
         gr.Markdown(
-            f"# ipcv\nAsk a model about a picture, with and without compression of its vision "
-            f"encoder. The model: {self.desk.name}. Pictures of more than "
-            f"{DEMO_PIXELS:,} pixels are scaled down; files are removed when the page ends."
+            "# ipcv\nAsk a model about a picture or a clip, with and without compression "
+            f"of its vision encoder. The model: {self.desk.name}. What has more than "
+            f"{DEMO_PIXELS:,} pixels, of a clip in {FRAMES} frames, is scaled down; files are "
+            "removed when the page ends."
         )
         with gr.Row():
             with gr.Column(min_width=320):
-                self.picture = gr.Image(
-                    str(samples[0][0]),
-                    type="filepath",
-                    image_mode=None,
-                    sources=["upload", "clipboard"],
-                    label="Picture",
-                    height=320,
-                    buttons=[],
-                )
-                self.picture.preprocess = _stored
-                self.question = gr.Textbox(samples[0][1], label="Question", max_length=MOST_LETTERS)
-                gr.Examples(
-                    [[str(path), question] for path, question in samples],
-                    [self.picture, self.question],
-                    label="Examples",
-                    example_labels=[path.stem for path, _ in samples],
-                )
+                self._build_sources(samples)
                 self._build_settings()
                 self.ask = gr.Button("Ask", variant="primary")
                 self.search = gr.Button("Find the cheapest setting whose answer does not change")
@@ -129,6 +120,32 @@ class Page:
                     )
                 self.link = gr.Markdown()
 
+    def _build_sources(self, samples: Sequence[tuple[Path, str]]) -> None:
+        first, question = samples[0]
+        self.source = gr.Radio(list(SOURCES), value=PICTURE, label="Ask about")
+        # Groups are shown and hidden: of a part itself Gradio would make another for a visitor.
+        with gr.Group() as shows_picture:
+            self.picture = gr.Image(
+                str(first),
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard"],
+                label=PICTURE,
+                height=HEIGHT,
+                buttons=[],
+            )
+        with gr.Group(visible=False) as shows_clip:
+            self.clip = gr.Video(label=CLIP, sources=["upload"], height=HEIGHT, buttons=[])
+        self.shown = [shows_picture, shows_clip]
+        self.picture.preprocess = self.clip.preprocess = stored
+        self.question = gr.Textbox(question, label="Question", max_length=MOST_LETTERS)
+        gr.Examples(
+            [example(path, question) for path, question in samples],
+            [self.source, self.picture, self.clip, self.question],
+            label="Examples",
+            example_labels=[path.stem for path, _ in samples],
+        )
+
     def _build_settings(self) -> None:
         self.choice = gr.Dropdown(list(VISION), value=self.method, label="Method")
         self.groups: list[gr.Group] = []
@@ -143,9 +160,11 @@ class Page:
 
     def _connect(self, question: str) -> None:
         scales = list(self.scales.values())
-        given = [self.picture, self.question, self.choice, *scales]
+        sources = [self.picture, self.clip]
+        given = [self.source, *sources, self.question, self.choice, *scales]
         shown = [self.result, self.kept, self.errors, self.link]
         model: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}
+        self.source.change(show_source, self.source, self.shown, api_visibility="private")
         self.choice.change(self._show_group, self.choice, self.groups, api_visibility="private")
         gr.on([self.ask.click, self.question.submit], self._compare, given, shown, **model)
         self.search.click(
@@ -154,6 +173,8 @@ class Page:
         default = PageState(question, self.method)
 
         def restore(request: gr.Request) -> list[Any]:
+            if not request.query_params:  # somebody may be typing already
+                return [gr.skip()] * (2 + len(scales))
             state = from_query(dict(request.query_params), self.sliders, default)
             return [state.question, *self._positions(state)]
 
@@ -165,14 +186,21 @@ class Page:
         return [gr.update(visible=name == method) for name in self.sliders]
 
     def _compare(
-        self, picture: str | None, question: str, method: str, *positions: float
+        self,
+        source: str,
+        picture: str | None,
+        clip: str | None,
+        question: str,
+        method: str,
+        *positions: float,
     ) -> tuple[str, Any, Any, str]:
         state = self._state(question, method, positions)
         try:
             settings = {s.name: s.read(state.positions[s.name]) for s in self.sliders[method]}
             base = self.desk.default(method).to_dict()
             setting = make(VISION[method], base | settings)
-            both = self.desk.compare(_path(picture), question, setting)
+            file = chosen(source, picture, clip)
+            both = self.desk.compare(file, question, setting)
         except (ValueError, OSError) as error:
             raise gr.Error(one_line(error), print_exception=False) from None
         link = f"[Link to this question and these settings](?{to_query(state)})"
@@ -181,7 +209,9 @@ class Page:
 
     def _search(
         self,
+        source: str,
         picture: str | None,
+        clip: str | None,
         question: str,
         method: str,
         *positions: float,
@@ -191,7 +221,8 @@ class Page:
             progress((done, STEPS), desc=what)
 
         try:
-            found = cheapest(self.desk, _path(picture), question, on_step)
+            file = chosen(source, picture, clip)
+            found = cheapest(self.desk, file, question, on_step)
         except (ValueError, OSError) as error:
             raise gr.Error(one_line(error), print_exception=False) from None
         if found is None:
@@ -213,17 +244,6 @@ class Page:
             state.positions[name] if of == state.method else gr.skip() for of, name in self.scales
         ]
         return [state.method, *own]
-
-
-def _stored(upload: Any) -> str | None:
-    """Where an upload lies. Gradio would open it first, without bounds and a message."""
-    return None if upload is None else upload.path
-
-
-def _path(picture: str | None) -> Path:
-    if picture is None:
-        raise ValueError("there is no picture")
-    return Path(picture)
 
 
 def _result(both: BothWays) -> str:

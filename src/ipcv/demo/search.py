@@ -40,7 +40,7 @@ class Cheapest(NamedTuple):
 
 def cheapest(
     desk: Desk,
-    picture: Path,
+    file: Path,
     question: str,
     on_step: Callable[[int, str], object] = lambda done, what: None,
 ) -> Cheapest | None:
@@ -51,14 +51,14 @@ def cheapest(
 
     Args:
         desk: the model.
-        picture: a file.
+        file: a picture or clip.
         question: what is asked about it.
         on_step: told how many of `STEPS` are done, and what comes next.
 
     Raises:
         ValueError: what `Desk.prompt` raises.
     """
-    _, prompt = desk.prompt(picture, question)
+    _, prompt = desk.prompt(file, question)
     on_step(0, UNCOMPRESSED)
     wanted, most = _ask(desk, prompt, Variant())
     best: Cheapest | None = None

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def require_gradio() -> None:
-    """Raise `ImportError` where Gradio is missing."""
-    if find_spec("gradio") is None:
-        raise ImportError("ipcv demo needs Gradio: pip install 'ipcv[demo]'")
+    """Raise `ImportError` where Gradio is missing, or PyAV for clips."""
+    if find_spec("gradio") is None or find_spec("av") is None:
+        raise ImportError("ipcv demo needs Gradio and PyAV: pip install 'ipcv[demo]'")
 
 
 @contextmanager

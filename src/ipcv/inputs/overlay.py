@@ -16,6 +16,9 @@ from ipcv.vision.records import EncoderCall
 DIMMED = 0.25
 """How much light a removed patch keeps."""
 
+A_ROW = 4
+"""Panels of a sheet side by side."""
+
 
 def check_target(path: Path | None, compress: bool) -> None:
     """Raise `ValueError`, before any work, where no overlay can be written to `path`."""
@@ -33,14 +36,14 @@ def check_target(path: Path | None, compress: bool) -> None:
 
 def check_inputs(inputs: Mapping[str, Any]) -> None:
     """Raise `ValueError` where the model does not tell the patch grid of its images."""
-    if "image_grid_thw" not in inputs and "video_grid_thw" not in inputs:
+    if not grids_of(inputs):
         raise ValueError("an overlay needs a model of the Qwen-VL family: others crop or tile")
 
 
 def draw_overlay(
     media: Sequence[Media], inputs: Mapping[str, Any], calls: Sequence[EncoderCall]
 ) -> Image.Image:
-    """All images side by side, removed patches dimmed; of a video one frame per temporal patch.
+    """A sheet of all images, removed patches dimmed; of a video one frame per temporal patch.
 
     Args:
         media: what was asked about, in order.
@@ -51,25 +54,44 @@ def draw_overlay(
         ValueError: the model does not tell the patch grid of its images.
     """
     check_inputs(inputs)
-    grids = [
-        grid
+    kept = [indices for call in calls for indices in call.kept_indices]
+    masks = [
+        mask
+        for grid, indices in zip(grids_of(inputs), kept, strict=True)
+        for mask in patch_mask(grid, indices)
+    ]
+    return sheet(
+        [_dim(frame, mask) for frame, mask in zip(shown(media, inputs), masks, strict=True)]
+    )
+
+
+def grids_of(inputs: Mapping[str, Any]) -> list[list[int]]:
+    """`t, h, w` in patches of each image and video, images first; none where it is not told."""
+    return [
+        [int(n) for n in grid]
         for name in ("image_grid_thw", "video_grid_thw")
         for grid in inputs.get(name, torch.empty(0, 3)).tolist()
     ]
-    kept = [indices for call in calls for indices in call.kept_indices]
-    frames = list(_frames(media, [int(t) for t, _, _ in grids]))
-    masks = [
-        mask
-        for grid, indices in zip(grids, kept, strict=True)
-        for mask in patch_mask(grid, indices)
-    ]
-    panels = [_dim(frame, mask) for frame, mask in zip(frames, masks, strict=True)]
-    sheet = Image.new("RGB", (sum(p.width for p in panels), max(p.height for p in panels)), "white")
-    left = 0
-    for panel in panels:
-        sheet.paste(panel, (left, 0))
-        left += panel.width
-    return sheet
+
+
+def shown(media: Sequence[Media], inputs: Mapping[str, Any]) -> list[Image.Image]:
+    """The frames that the grids are about, one per temporal patch."""
+    return list(_frames(media, [t for t, _, _ in grids_of(inputs)]))
+
+
+def sheet(panels: Sequence[Image.Image]) -> Image.Image:
+    """Images side by side, `A_ROW` at most, on white."""
+    rows = [panels[start : start + A_ROW] for start in range(0, len(panels), A_ROW)]
+    width = max(sum(panel.width for panel in row) for row in rows)
+    heights = [max(panel.height for panel in row) for row in rows]
+    drawn, top = Image.new("RGB", (width, sum(heights)), "white"), 0
+    for row, height in zip(rows, heights, strict=True):
+        left = 0
+        for panel in row:
+            drawn.paste(panel, (left, top))
+            left += panel.width
+        top += height
+    return drawn
 
 
 def patch_mask(grid: Sequence[int], kept: Tensor, merge_size: int = 2) -> Tensor:

@@ -18,6 +18,9 @@ EXAMPLE_QUESTION = "What number is written?"
 PROMPT_PIXELS = 150_000_000
 """Of all images and frames of a prompt together: more are refused."""
 
+FRAMES = 8
+"""Sampled of a video."""
+
 BREAK = "\u2060"
 """A character without width, which makes text of a special token."""
 
@@ -80,7 +83,7 @@ def _load(path: Path) -> Media:
     return read_video(path) if is_video(path) else Media((load_image(path),))
 
 
-def read_video(path: Path, num_frames: int = 8) -> Media:
+def read_video(path: Path, num_frames: int = FRAMES) -> Media:
     """Evenly spaced frames; raises as `ipcv.inputs.media.load_video`."""
     video = load_video(path, num_frames)
     return Media(tuple(video.frames), video.metadata())
