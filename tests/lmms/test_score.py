@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # lmms-e
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "uncompressed": {"compress": False},
-    "preset": {},
+    "preset": {"reduction_ratio": 0.75},
     "with DART": {"reduction_ratio": 0.8, "language": "dart", "language_reduction_ratio": 0.9},
     "downsampled": {"compress": False, "downsample": 0.5},
 }
@@ -118,8 +118,9 @@ def test_wrong_arguments_end_in_one_line(task_folder: Path) -> None:
 
 
 def test_wrong_arguments_of_the_front(task_folder: Path) -> None:
+    beyond = {"method": "ipcv", "prune_layer": 30}
     with pytest.raises(ValueError, match="beyond the encoder's 8 blocks"):
-        run(["ipcv_scenes"], str(TINY), {"prune_layer": 30}, include=task_folder)
+        run(["ipcv_scenes"], str(TINY), beyond, include=task_folder)
     with pytest.raises(ValueError, match="Tasks not found: ipcv_scene"):
         run(["ipcv_scene"], str(TINY), {}, include=task_folder)
 

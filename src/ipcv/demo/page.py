@@ -15,7 +15,7 @@ from ipcv.demo.actions import DEMO_PIXELS, BothWays, Desk
 from ipcv.demo.links import MOST_LETTERS, PageState, from_query, to_query
 from ipcv.demo.search import STEPS, cheapest
 from ipcv.demo.sliders import methods_of
-from ipcv.demo.sources import CLIP, PICTURE, SOURCES, chosen, example, show_source, stored
+from ipcv.demo.sources import A_CLIP, A_PICTURE, SOURCES, chosen, example, show_source, stored
 from ipcv.inputs.prompt import FRAMES
 from ipcv.settings.methods import VISION, make
 
@@ -122,7 +122,7 @@ class Page:
 
     def _build_sources(self, samples: Sequence[tuple[Path, str]]) -> None:
         first, question = samples[0]
-        self.source = gr.Radio(list(SOURCES), value=PICTURE, label="Ask about")
+        self.source = gr.Radio(list(SOURCES), value=A_PICTURE, label="Ask about")
         # Groups are shown and hidden: of a part itself Gradio would make another for a visitor.
         with gr.Group() as shows_picture:
             self.picture = gr.Image(
@@ -130,12 +130,12 @@ class Page:
                 type="filepath",
                 image_mode=None,
                 sources=["upload", "clipboard"],
-                label=PICTURE,
+                label=A_PICTURE,
                 height=HEIGHT,
                 buttons=[],
             )
         with gr.Group(visible=False) as shows_clip:
-            self.clip = gr.Video(label=CLIP, sources=["upload"], height=HEIGHT, buttons=[])
+            self.clip = gr.Video(label=A_CLIP, sources=["upload"], height=HEIGHT, buttons=[])
         self.shown = [shows_picture, shows_clip]
         self.picture.preprocess = self.clip.preprocess = stored
         self.question = gr.Textbox(question, label="Question", max_length=MOST_LETTERS)

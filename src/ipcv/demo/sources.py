@@ -1,4 +1,4 @@
-"""What the page can be asked about: a picture or a clip."""
+"""Sources of what is asked about: a picture or a clip."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gradio as gr
 
 from ipcv.inputs.media import is_video
 
-SOURCES = PICTURE, CLIP = "Picture", "Clip"
+SOURCES = A_PICTURE, A_CLIP = "Picture", "Clip"
 """What can be asked about."""
 
 
@@ -34,5 +34,5 @@ def show_source(source: str) -> list[Any]:
 def example(path: Path, question: str) -> list[str | None]:
     """What it is, the picture or the clip, and the question."""
     if is_video(path):
-        return [CLIP, None, str(path), question]
-    return [PICTURE, str(path), None, question]
+        return [A_CLIP, None, str(path), question]
+    return [A_PICTURE, str(path), None, question]

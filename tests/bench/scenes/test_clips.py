@@ -8,7 +8,7 @@ import pytest
 
 from ipcv.bench.quality.suite import held_out_scenes
 from ipcv.bench.scenes import COLOURS, HELD_OUT
-from ipcv.bench.scenes.clips import CLIP_KINDS, FRAMES, WAYS, compose_clip
+from ipcv.bench.scenes.clips import CLIP_KINDS, LENGTHS, WAYS, compose_clip
 from ipcv.bench.scenes.pictures import VIDEO, draw_picture
 
 SIZE = (224, 224)
@@ -28,7 +28,7 @@ def asked(kind):
 def test_every_kind_is_asked():
     assert {q.kind for clip in CLIPS for q in clip.questions} == set(CLIP_KINDS)
     for clip in CLIPS:
-        assert FRAMES[0] <= len(clip.frames) <= FRAMES[1]
+        assert LENGTHS[0] <= len(clip.frames) <= LENGTHS[1]
         assert {frame.size for frame in clip.frames} == {SIZE}
 
 
@@ -85,4 +85,4 @@ def test_a_seed_gives_one_clip(size):
 def test_the_suite_shows_all_frames():
     scenes = list(held_out_scenes(4, SIZE, (VIDEO,)))
     assert sum(len(scene.questions) for scene in scenes) == 4
-    assert all(len(scene.frames) >= FRAMES[0] for scene in scenes)
+    assert all(len(scene.frames) >= LENGTHS[0] for scene in scenes)

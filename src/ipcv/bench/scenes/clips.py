@@ -28,7 +28,7 @@ CLIP_KINDS = (
     "video-last",
 )
 
-FRAMES = (4, 16)
+LENGTHS = (4, 16)
 """The fewest and the most frames of a clip."""
 
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -52,7 +52,7 @@ def compose_clip(rng: random.Random, size: tuple[int, int]) -> Clip:
 
 def _still(rng: random.Random, size: tuple[int, int]) -> Clip:
     """A shape that moves, another one that does not, and a light that flashes above them."""
-    count, flashes = rng.randint(_FLASHING, FRAMES[1]), rng.choice(COUNTS)
+    count, flashes = rng.randint(_FLASHING, LENGTHS[1]), rng.choice(COUNTS)
     ground, way = paint_background(rng, size), rng.choice(list(WAYS))
     shown = rng.sample(SHAPES, 2)
     colours = rng.sample(list(COLOURS), 2)
@@ -101,7 +101,7 @@ def _resting(size: tuple[int, int], side: int) -> Box:
 
 def _pan(rng: random.Random, size: tuple[int, int]) -> Clip:
     """A camera that looks along a photo."""
-    way, count = rng.choice(list(WAYS)), rng.randint(*FRAMES)
+    way, count = rng.choice(list(WAYS)), rng.randint(*LENGTHS)
     x, y = WAYS[way]
     room = round(rng.uniform(0.3, 0.8) * min(size))
     wide = paint_photo(rng, (size[0] + abs(x) * room, size[1] + abs(y) * room))
@@ -120,7 +120,7 @@ def _cuts(rng: random.Random, size: tuple[int, int]) -> Clip:
     for word in words:
         shot = paint_background(rng, size)
         _write(rng, shot, word)
-        frames += [shot] * rng.randint(2, FRAMES[1] // shots)
+        frames += [shot] * rng.randint(2, LENGTHS[1] // shots)
     first, later = sorted(rng.sample(range(shots), 2))
     named = [words[first], words[later]]
     rng.shuffle(named)
@@ -130,7 +130,7 @@ def _cuts(rng: random.Random, size: tuple[int, int]) -> Clip:
 
 def _counter(rng: random.Random, size: tuple[int, int]) -> Clip:
     """A screen of one colour on which a number changes, at the same place or at another."""
-    count = rng.randint(*FRAMES)
+    count = rng.randint(*LENGTHS)
     ground, frames, number = paint_background(rng, size), [], ""
     for index in range(count):
         if index == 0 or rng.random() < 0.4 or index == count - 1:
