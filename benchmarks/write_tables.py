@@ -112,10 +112,10 @@ def equal_time(
     return table(["encoder time", *(f"{time:g}" for time in compared["times"])], rows)
 
 
-def by_kind(results: dict[str, Any]) -> str:
+def by_kind(results: dict[str, Any], methods: Sequence[str] = ()) -> str:
     """Quality at one encoder time, by kind of content; bold where one method is clear of all."""
     kinds = results["best"]["kinds"]
-    methods = dict.fromkeys(m for best in kinds.values() for m in best["qualities"])
+    methods = methods or list(dict.fromkeys(m for k in kinds.values() for m in k["qualities"]))
 
     def cell(method: str, best: dict[str, Any]) -> str:
         if method not in best["qualities"]:
@@ -188,6 +188,9 @@ def main() -> None:
     fill(TABLES, "language", accuracy(language["variants"]))
     fill(TINY / "README.md", "sizes", by_size(read("sizes")))
     dinov2, bench = read("dinov2"), read("bench")
+    fill(
+        ROOT / "README.md", "kinds", by_kind(dinov2, ("adaptive", "tome-decreasing", "downsample"))
+    )
     fill(TABLES, "dinov2", fidelity(dinov2["variants"]))
     for name in ("dinov2", "dinov2-224"):
         fill(TABLES, f"{name}-kinds", by_kind(read(name)))
