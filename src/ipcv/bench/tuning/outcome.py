@@ -81,6 +81,6 @@ class Outcome:
             f"{1 / self.time:.2f} times as fast an encoder; {self.report.label},",
             f"on {images:,} images that had no part in the search:",
             table,
-            f"worst of these: {', '.join(extra['worst'][self.variant])}",
+            f"worst of these: {', '.join(extra['worst_images'][self.variant])}",
             *(f"skipped {image}: {error}" for image, error in extra["skipped"].items()),
         ]
