@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tests.checkpoints import TEXT, save_for_vllm
+from tests.vllm.checkpoints import TEXT, save_for_vllm
 from tests.vllm.conftest import engine
 from tests.vllm.test_families import IMAGES
 

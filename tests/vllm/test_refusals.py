@@ -63,6 +63,10 @@ def test_wrong_combinations(padded: Path, options: dict[str, Any], message: str)
     [
         ({"pipeline_parallel_size": 2}, "pipeline_parallel_size"),
         ({"compilation_config": {"cudagraph_mode": "FULL"}}, "cudagraph_mode FULL"),
+        (
+            {"compilation_config": {"cudagraph_mode": "FULL_AND_PIECEWISE"}},
+            "cudagraph_mode FULL_AND_PIECEWISE",
+        ),
     ],
 )
 def test_wrong_combinations_with_shorter_prompts(

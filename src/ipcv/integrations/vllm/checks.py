@@ -73,6 +73,7 @@ def _refused_with_fewer_tokens(vllm_config: Any) -> dict[str, bool]:
     """Reasons, and whether they hold."""
     multimodal = vllm_config.model_config.multimodal_config
     parallel, speculative = vllm_config.parallel_config, vllm_config.speculative_config
+    graphs = vllm_config.compilation_config.cudagraph_mode
     return {
         "keep_tokens and video_pruning_rate: use one of the two": (
             multimodal.is_multimodal_pruning_enabled()
@@ -81,8 +82,9 @@ def _refused_with_fewer_tokens(vllm_config: Any) -> dict[str, bool]:
             parallel.pipeline_parallel_size > 1
         ),
         "keep_tokens and enable_dbo: positions are per step": parallel.enable_dbo,
-        "keep_tokens and cudagraph_mode FULL: its graphs hold no positions of visual tokens": (
-            vllm_config.compilation_config.cudagraph_mode == CUDAGraphMode.FULL
+        f"keep_tokens and cudagraph_mode {graphs}: full graphs, also of single tokens, hold no "
+        "positions of visual ones; take PIECEWISE": (
+            graphs is not None and graphs.has_full_cudagraphs()
         ),
         "keep_tokens and a draft model: it does not learn the positions": (
             speculative is not None and speculative.method not in ("ngram", "suffix")
@@ -100,6 +102,9 @@ class Guard(VerifyAndUpdateConfig):  # type: ignore[misc]
         """Called once per engine, before any worker starts."""
         if (settings := settings_of(vllm_config)) is not None:
             remember(vllm_config.model_config, vllm_config.additional_config[KEY])
+            compilation = vllm_config.compilation_config
+            if settings.tokens is not None and compilation.cudagraph_mode is None:
+                compilation.cudagraph_mode = CUDAGraphMode.PIECEWISE
             logger.info("IPCV configured: %s", settings)
         cls.stock.verify_and_update_config(vllm_config)
 
