@@ -114,7 +114,11 @@ def inputs(served: Served, **media: Any) -> dict[str, Any]:
 
 def in_vllm(served: Served, images: list[Image.Image], **others: Any) -> list[torch.Tensor]:
     """The visual tokens of each item: of others, then of images."""
-    given = others | inputs(served, image=images)
+    return embedded(served, others | inputs(served, image=images))
+
+
+def embedded(served: Served, given: dict[str, Any]) -> list[torch.Tensor]:
+    """The same, of what vLLM's model takes."""
 
     @torch.inference_mode()
     def embed(model: Any) -> list[torch.Tensor]:

@@ -13,7 +13,7 @@ from tests.vision.adapters.reference import PlainItem
 from tests.vllm.conftest import engine, on_model
 from tests.vllm.quantized import quantize
 from tests.vllm.scenes import cases, expected, model_and_processor
-from tests.vllm.test_families import Served, in_vllm, inputs, replaced
+from tests.vllm.test_families import Served, embedded, inputs, replaced
 from tests.vllm.test_offline import ADAPTIVE, COUNT, ask, tokens
 
 SIZES = ((112, 112), (140, 84), (84, 196))
@@ -51,7 +51,7 @@ def test_weights_are_quantized(served: Served) -> None:
 @pytest.mark.parametrize("attention", ["sdpa", "full"])
 def test_encoder_equals_plain_loops(served: Served, attention: str) -> None:
     """Over vLLM's own blocks. Rounding makes a step out of the last bit of a sum now and then."""
-    given = inputs(served, IMAGES)
+    given = inputs(served, image=IMAGES)
     with replaced(served, VISION, attention):
         compressed = captured(served, given)["output"]
     usual = on_model(served.llm, lambda model: model.ipcv)
@@ -77,7 +77,7 @@ def captured(served: Served, given: dict) -> dict[str, torch.Tensor]:
             lambda _, states: call.update(output=states[0][:, 0])
         ),
     ]
-    in_vllm(served, given)
+    embedded(served, given)
     for hook in hooks:
         hook.remove()
     return call
