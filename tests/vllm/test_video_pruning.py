@@ -17,6 +17,7 @@ from tests.vllm.test_families import (
     VISION,
     Served,
     embedded,
+    inputs,
     noise,
 )
 
@@ -53,7 +54,7 @@ def test_visual_tokens(checkpoint: tuple[Path, Any, Any]) -> None:
     video = processor.video_processor(videos=[VIDEO], do_sample_frames=False, return_tensors="pt")
     with engine(folder, SETTINGS, **EVS) as llm:
         served = Served("qwen2_5_vl", llm, model, processor)
-        (pruned,) = embedded(served, dict(video) | {"second_per_grid_ts": torch.tensor([1.0])})
+        (pruned,) = embedded(served, inputs(served, video=[(VIDEO, METADATA)]))
     with torch.inference_mode(), ipcv.compress(model, VISION):
         tokens = torch.cat(list(model.get_video_features(**video).pooler_output))
     pruned = pruned[:, : tokens.shape[1]]  # behind them are positions
