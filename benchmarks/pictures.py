@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -91,6 +92,8 @@ def debian(package: str, packages: Path) -> Path:
     """What a package of Debian contains, fetched and unpacked where it is not yet."""
     folder = packages / package
     if not folder.exists():
+        if not shutil.which("apt-get"):
+            raise SystemExit(f"apt-get, which fetches Debian's {package}, is not here")
         packages.mkdir(parents=True, exist_ok=True)
         subprocess.run(["apt-get", "download", "-qq", package], cwd=packages, check=True)
         (archive,) = packages.glob(f"{package}_*.deb")

@@ -8,6 +8,7 @@ Writes ``benchmarks/results/sizes.json`` by default.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,17 @@ def main() -> None:
     variants = make_variants(model, METHODS, [RATIO])
     result: dict[str, Any] = {}
     with Progress() as progress:
-        for size in SIZES:
-            scenes, records = list(held_out_scenes(options.questions, size)), Records(None, {})
-            task = progress.add_task("{} x {}".format(*size), total=len(scenes))
-            step = (model, processor, scenes, variants, records, lambda: progress.advance(task))  # noqa: B023
-            evaluate_scenes(*step)
-            right: dict[str, list[bool]] = {name: [] for name in variants}
+        for width, height in SIZES:
+            name = f"{width} x {height}"
+            scenes = list(held_out_scenes(options.questions, (width, height)))
+            records, task = Records(None, {}), progress.add_task(name, total=len(scenes))
+            advance = partial(progress.advance, task)
+            evaluate_scenes(model, processor, scenes, variants, records, advance)
+            right: dict[str, list[bool]] = {variant: [] for variant in variants}
             for row in records.rows:
                 right[row["variant"]] += row["right"]
-            result["{} x {}".format(*size)] = {
-                name: proportion(sum(hits), len(hits)) for name, hits in right.items()
+            result[name] = {
+                variant: proportion(sum(hits), len(hits)) for variant, hits in right.items()
             }
     write_json(options.json, {"questions": options.questions, "sizes": result})
 

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 from typer import Option
 
 from ipcv.bench.variants import METHODS
-from ipcv.settings.methods import VISION
+from ipcv.settings.methods import PRUNING, VISION
 from ipcv.settings.typed import parse_pairs
 
+_NAMES = ", ".join(name if name in PRUNING else f"{name} (in no server)" for name in VISION)
 MethodOption = Annotated[
     str | None,
-    Option("--method", help=f"In the vision encoder: {', '.join(VISION)}.", show_default="preset"),
+    Option("--method", help=f"In the vision encoder: {_NAMES}.", show_default="preset"),
 ]
 RatioOption = Annotated[
     float | None,

@@ -20,6 +20,7 @@ from ipcv.vision.adapters.packed import (
     window_rows,
     windowed,
 )
+from ipcv.vision.adapters.pixtral import PixtralShape
 from ipcv.vision.adapters.segments import Segments
 from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
@@ -88,20 +89,16 @@ class DeepStackTower(PackedTower):
         return set(tapped)
 
 
-class PixtralTower(PackedTower):
-    """Pixtral: hidden states `(1, N, C)`, images one behind the other, patches row by row."""
+class PixtralTower(PixtralShape, PackedTower):
+    """Pixtral: hidden states `(1, N, C)`."""
 
-    blocks_path = "transformer.layers"
-    norm_name = "attention_norm"
-    attention_name = "attention"
     states_name = "hidden_states"
+    goes_on_with_kept = False
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         encoder: Any = self.encoder
-        patch = encoder.config.patch_size
         sizes = [pixels.shape[-2:] for pixels in arguments["pixel_values"]]
-        grids = [(1, height // patch, width // patch) for height, width in sizes]
-        return packed_layout(grids, 1, encoder.device)
+        return self.layout_of(sizes, encoder.device)
 
     def rows(self, hidden_states: Tensor) -> Tensor:
         return hidden_states.squeeze(0)
@@ -125,19 +122,6 @@ class PixtralTower(PackedTower):
         """At their places: the attention wants as many back."""
         everything = attended.new_zeros(shape[1:]).index_copy_(0, selection.kept, attended)
         return everything.unsqueeze(0)
-
-    def attend(
-        self,
-        attention: Any,
-        queries: Tensor,
-        keys: Tensor | None,
-        arguments: Arguments,
-        selection: Selection,
-    ) -> Any:
-        output = super().attend(attention, queries, keys, arguments, selection)
-        if keys is None or self.asking == "full":
-            return output
-        return self.kept_of(output, selection)
 
 
 def _rows(rows: Tensor, selection: Selection) -> Tensor:

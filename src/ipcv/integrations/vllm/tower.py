@@ -55,6 +55,8 @@ class Tower(EncoderAdapter):
         return set()
 
     attends_kept = False  # where kept rows attend each other the engine's own attention serves
+    goes_on_with_kept = True
+    """Whether the attention takes fewer rows back from its innermost part than it gave."""
 
     def attend(
         self,
@@ -70,16 +72,16 @@ class Tower(EncoderAdapter):
             pruned = self.prune_arguments(arguments, selection)
             return run_with(attention, queries, self.others(pruned), ask)
         others = self.others(arguments)
-        if self.asking != "full":
-            return run_with(attention, keys, others, partial(self._ask, attention.attn, selection))
-        everything = type(attention).forward(attention, keys, **others)
-        return self.kept_of(everything, selection)
-
-    def kept_of(self, everything: Any, selection: Selection) -> Any:
-        """Of what an attention returned for all rows what it returns for the kept ones."""
-        states = states_of(everything)
+        if self.asking == "full":
+            output = type(attention).forward(attention, keys, **others)
+        else:
+            ask = partial(self._ask, attention.attn, selection)
+            output = run_with(attention, keys, others, ask)
+            if self.goes_on_with_kept:
+                return output
+        states = states_of(output)  # of all rows
         kept = self.rows(states)[selection.kept]
-        return with_states(everything, self.pack(kept, states, selection))
+        return with_states(output, self.pack(kept, states, selection))
 
     def others(self, arguments: Arguments) -> Arguments:
         """What a block's attention takes beside hidden states, from what the block takes."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ipcv.core.arguments import Arguments
+from ipcv.vision.adapters.base import EncoderAdapter
 from ipcv.vision.adapters.noise import Noise, random_pixels
 from ipcv.vision.adapters.packed import packed_layout
 from ipcv.vision.adapters.separate import LeadingEncoder
@@ -16,22 +18,31 @@ from ipcv.vision.layout import Layout
 from ipcv.vision.selection import Selection
 
 
-class PixtralEncoder(LeadingEncoder):
-    """Pixtral: images one behind the other; patches lie row by row."""
+class PixtralShape(EncoderAdapter):
+    """What all adapters for Pixtral share: images one behind the other, patches row by row."""
 
     blocks_path = "transformer.layers"
     norm_name = "attention_norm"
     attention_name = "attention"
+
+    def layout_of(self, sizes: Iterable[Sequence[int]], device: torch.device) -> Layout:
+        """The layout of images of these heights and widths in pixels."""
+        config: Any = self.encoder.config
+        patch = config.patch_size
+        grids = [(1, int(height) // patch, int(width) // patch) for height, width in sizes]
+        return packed_layout(grids, 1, device)
+
+
+class PixtralEncoder(PixtralShape, LeadingEncoder):
+    """Pixtral of `transformers`."""
+
     output_name = "o_proj"
 
     def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
         pixels, sizes = arguments["pixel_values"], arguments.get("image_sizes")
         if sizes is None:
             sizes = [pixels.shape[-2:]] * len(pixels)
-        config: Any = self.encoder.config
-        patch = config.patch_size
-        grids = [(1, int(height) // patch, int(width) // patch) for height, width in sizes]
-        return packed_layout(grids, 1, pixels.device)
+        return self.layout_of(sizes, pixels.device)
 
     def prune_arguments(self, arguments: Arguments, selection: Selection) -> Arguments:
         """The mask stays: what `attend` gives is not masked by it."""
