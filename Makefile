@@ -12,7 +12,7 @@ run: .venv/.run
 test: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# Half an hour, or FUZZ=seconds, of damaged files; `make test` takes twenty seconds of it.
+# Half an hour, or FUZZ=seconds, of damaged files; `make test` takes a minute of it.
 FUZZ ?= 1800
 fuzz: .venv/.dev
 	IPCV_FUZZ_SECONDS=$(FUZZ) $(BIN)/python -m pytest tests/fuzz

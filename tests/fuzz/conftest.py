@@ -1,4 +1,4 @@
-"""Rounds of fuzzing: as many as fit into IPCV_FUZZ_SECONDS, twenty for all tests by default."""
+"""Rounds of fuzzing: as many as fit into IPCV_FUZZ_SECONDS, a minute for all tests by default."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-SECONDS = float(os.environ.get("IPCV_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("IPCV_FUZZ_SECONDS", "60"))
 LEAST = 20
 """Rounds, also on a slow machine."""
 

@@ -19,8 +19,8 @@ from tests.vllm.scenes import SIZES, cases
 from tests.vllm.servers import Server, content_of, serve
 
 REQUESTS, CLIENTS = 2000, 32
-GROWTH = 1.05
-"""Of memory in the second half; a tensor of an image left behind by each request would be more."""
+GROWTH = 1.02
+"""Of memory in the second half."""
 IMAGES, VIDEOS = 140, 10
 FLAGS = (  # caches smaller than the prompts need: most images are encoded again
     "--num-gpu-blocks-override=96",
