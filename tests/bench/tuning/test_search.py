@@ -6,12 +6,14 @@ from random import Random
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ipcv
 from ipcv.baselines import ToMe
 from ipcv.bench.quality.records import Records
 from ipcv.bench.tuning.candidates import Candidate, Space, named_candidates, of_settings
-from ipcv.bench.tuning.goals import GRID, Floor, Goal, Speedup
+from ipcv.bench.tuning.goals import GRID, Floor, Goal, Speedup, ratio_within
 from ipcv.bench.tuning.halving import halve, rungs
 from ipcv.bench.tuning.search import search
 from tests.vision.adapters.families import build
@@ -148,6 +150,16 @@ def test_speedup_is_met_by_flops_and_then_by_time():
     assert goal.choose(pool, range(12), about) == (best, ratio)
     assert about.records.rows == before
     assert goal.choose([late], range(4), about) is None
+
+
+@given(st.randoms(use_true_random=False), st.floats(0.1, 10), st.floats(0, 1.1))
+def test_the_ratio_within_a_budget_is_that_of_a_scan(rng, power, budget):
+    curve = sorted((rng.random() ** power for _ in GRID), reverse=True)
+    costs = SimpleNamespace(flops=lambda ratio: curve[GRID.index(ratio)])
+    scanned = [ratio for ratio, cost in zip(GRID, curve, strict=True) if cost <= budget]
+    plain = Candidate("plain", lambda ratio: ratio)
+    found = ratio_within(budget, plain, SimpleNamespace(replay=costs))
+    assert found == min(scanned, default=None)
 
 
 def test_floor_is_kept_by_the_fastest():

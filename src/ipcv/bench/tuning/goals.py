@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -104,7 +103,7 @@ class Speedup(Goal):
             if candidate.name in times:
                 budget /= self.times * times[candidate.name]
             row = {"candidate": candidate.name, "round": turn, "budget": budget}
-            trials.records.add(row | {"ratio": _ratio_within(budget, candidate, trials)})
+            trials.records.add(row | {"ratio": ratio_within(budget, candidate, trials)})
 
 
 def _rounds(trials: Trials, candidate: Candidate) -> dict[str, Row]:
@@ -113,11 +112,30 @@ def _rounds(trials: Trials, candidate: Candidate) -> dict[str, Row]:
     return {row["round"]: row for row in rows if row.get("candidate") == candidate.name}
 
 
-def _ratio_within(budget: float, candidate: Candidate, trials: Trials) -> float | None:
-    """The least fraction at which the FLOPs are within the budget."""
-    flops = trials.replay.flops
-    place = bisect_left(GRID, -budget, key=lambda ratio: -flops(candidate.at(ratio)))
-    return GRID[place] if place < len(GRID) else None
+def ratio_within(budget: float, candidate: Candidate, trials: Trials) -> float | None:
+    """The least fraction at which the FLOPs are within the budget.
+
+    They fall with it, almost along a line: few counts bracket the place.
+    """
+
+    def flops(place: int) -> float:
+        return trials.replay.flops(candidate.at(GRID[place]))
+
+    low, high = 0, len(GRID) - 1
+    above, below = flops(low), flops(high)
+    if above <= budget:
+        return GRID[low]
+    if below > budget:
+        return None
+    while high - low > 1:
+        likely = low + round((high - low) * (above - budget) / (above - below))
+        place = min(max(likely, low + 1), high - 1)
+        counted = flops(place)
+        if counted <= budget:
+            high, below = place, counted
+        else:
+            low, above = place, counted
+    return GRID[high]
 
 
 LADDER = (0.2, *RATIOS, 0.9)
