@@ -188,7 +188,8 @@ def test_eval_of_images_that_cannot_be_shown(capsys, encoder, tmp_path):
 
 def test_eval_suite(capsys, checkpoint, tmp_path):
     summary = tmp_path / "summary.json"
-    options = ("--questions", 7, "--method", "ipcv", "--ratio", 0.5, "--json", summary)
+    options = ("--size", 224, "--questions", 7, "--method", "ipcv", "--ratio", 0.5)
+    options += ("--json", summary)
     assert run("eval", checkpoint, *OPTIONS, *options) == 0
     printed = capsys.readouterr().out
     assert "of 7 held-out questions" in printed
@@ -200,7 +201,8 @@ def test_eval_suite(capsys, checkpoint, tmp_path):
 
 def test_eval_suite_of_other_pictures(capsys, checkpoint, tmp_path):
     summary, records = tmp_path / "summary.json", tmp_path / "records.jsonl"
-    options = ("--questions", 9, "--picture", "drawn", "--picture", "page", "--time", 1)
+    size = ("--size", 224)
+    options = (*size, "--questions", 9, "--picture", "drawn", "--picture", "page", "--time", 1)
     outputs = ("--records", records, "--json", summary)
     methods = ("--method", "downsample", "--method", "ipcv", "--ratio", 0.5)
     assert run("eval", checkpoint, *OPTIONS, *options, *methods, *outputs) == 0
@@ -209,8 +211,8 @@ def test_eval_suite_of_other_pictures(capsys, checkpoint, tmp_path):
     assert {"drawn", "page", "read", "page-title"} <= content["variants"]["uncompressed"].keys()
     assert content["variants"]["ipcv 0.5"]["rival"] == "downsample 0.5"
     assert content["best"]["time"] == 1
-    assert {"all", "page", "page-cell"} <= content["best"]["kinds"].keys()
-    other = ("eval", checkpoint, *OPTIONS, "--questions", 9, *methods, "--records", records)
+    assert {"all", "page", "page-after"} <= content["best"]["kinds"].keys()
+    other = ("eval", checkpoint, *OPTIONS, *size, "--questions", 9, *methods, "--records", records)
     assert "another run (pictures differ)" in error_of(capsys, *other)
 
 

@@ -33,7 +33,7 @@ def evaluate(
     ] = None,
     picture: Annotated[
         list[str] | None,
-        Option(help=f"Of the suite: {', '.join(PICTURES)}; repeat.", show_default="drawn"),
+        Option(help=f"Of the suite: {', '.join(PICTURES)}; repeat.", show_default="all"),
     ] = None,
     time: Annotated[
         float, Option(help="Name the best methods at this part of the encoder time.")
@@ -57,7 +57,7 @@ def evaluate(
 ) -> None:
     """Measure what compression keeps: right answers, or fidelity to the uncompressed model.
 
-    By default the suite: questions about drawn scenes, for the embedded model. With --images,
+    By default the suite: questions about drawn pictures, for the embedded model. With --images,
     no labels are needed: outputs are compared to the uncompressed model's.
     """
     pictures = _checked(picture, time, suite=not (images or tasks))

@@ -29,7 +29,7 @@ from ipcv.bench.quality.suite import (
 )
 from ipcv.bench.quality.table import fidelity_summary, ranked_images, suite_summary
 from ipcv.bench.scenes import Scene
-from ipcv.bench.scenes.pictures import DRAWN
+from ipcv.bench.scenes.pictures import PICTURES
 from ipcv.bench.variants import Variant
 from ipcv.inputs.media import load_image
 
@@ -81,7 +81,7 @@ class Suite(Evaluation):
     """
 
     questions: int = 300
-    pictures: tuple[str, ...] = (DRAWN,)
+    pictures: tuple[str, ...] = tuple(PICTURES)
     side: int | None = None
 
     def __post_init__(self) -> None:
@@ -108,8 +108,7 @@ class Suite(Evaluation):
         on_step: Callable[[], None],
     ) -> Report:
         run = {"task": "suite", "model": name, "questions": self.questions}
-        if self.pictures != (DRAWN,):
-            run["pictures"] = list(self.pictures)
+        run["pictures"] = list(self.pictures)
         if self.side is not None:
             run["side"] = self.side
         kept = Records(records, run | (model_identity(model, processor) if records else {}))

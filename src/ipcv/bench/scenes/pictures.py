@@ -41,10 +41,10 @@ PICTURES: dict[str, tuple[str, ...]] = {
 
 
 def check_pictures(names: Sequence[str] | None) -> tuple[str, ...]:
-    """These, or drawn scenes. Raises `ValueError` for one that is none of `PICTURES`."""
+    """These, or all. Raises `ValueError` for one that is none of `PICTURES`."""
     for name in names or ():
         require_name("picture", name, PICTURES)
-    return tuple(dict.fromkeys(names or (DRAWN,)))
+    return tuple(dict.fromkeys(names or PICTURES))
 
 
 def picture_of(kind: str) -> str:
