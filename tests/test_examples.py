@@ -25,13 +25,16 @@ CLIENT = EXAMPLES / "openai_client.py"
 SPACE = EXAMPLES / "space" / "app.py"
 """Is one."""
 
+LMMS = EXAMPLES / "lmms_eval_task.py"
+"""Needs lmms-eval: its test is among those of `make test-lmms`."""
+
 
 def files(pattern):
     """The examples; those that tune take long."""
     return [
         pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * path.stem.startswith("tune"))
         for path in sorted(EXAMPLES.rglob(pattern))
-        if path not in (CLIENT, SPACE)
+        if path not in (CLIENT, LMMS, SPACE)
     ]
 
 

@@ -1,9 +1,18 @@
 """Methods by name."""
 
+from dataclasses import replace
+
 import pytest
 
 import ipcv
-from ipcv.bench.variants import ABLATIONS, DECODER_METHODS, METHODS, VISION_METHODS, make_variants
+from ipcv.bench.variants import (
+    ABLATIONS,
+    DECODER_METHODS,
+    METHODS,
+    VISION_METHODS,
+    changed,
+    make_variants,
+)
 from tests.language.tiny import build as build_deep
 from tests.vision.adapters.families import build
 
@@ -71,6 +80,28 @@ def test_uncompressed_comes_first():
 def test_bad_names(method, ratio, message):
     with pytest.raises(ValueError, match=message):
         make_variants(build("dinov2"), [method], [ratio])
+
+
+def test_settings_go_to_the_methods_that_have_them():
+    made = make_variants(build("dinov2"), ["published", "tome", "downsample"], [0.5])
+    other = changed(made, {"selector": "random"})
+    assert list(other) == list(made)
+    assert other["published 0.5"].vision == replace(made["published 0.5"].vision, selector="random")
+    assert {name for name in made if other[name] != made[name]} == {"published 0.5"}
+    assert changed(made, {}) == made
+
+
+@pytest.mark.parametrize(
+    ("methods", "settings", "message"),
+    [
+        (["published"], {"selector": "best"}, "selector must be one of"),
+        (["tome", "published"], {"smooth_share": 0.5}, "ToMe has no setting smooth_share; it has"),
+        (["downsample"], {"selector": "random"}, "there is none"),
+    ],
+)
+def test_settings_that_nothing_takes(methods, settings, message):
+    with pytest.raises(ValueError, match=message):
+        changed(make_variants(build("dinov2"), methods, [0.5]), settings)
 
 
 def test_every_method_runs():

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 
 import ipcv
 from ipcv.demo.actions import DEMO_PIXELS, Desk, error_map
+from ipcv.demo.drawings import MOST_BYTES, MOST_DRAWINGS, Drawings
 from ipcv.demo.links import PageState, from_query, to_query
 from ipcv.demo.samples import draw_samples
 from ipcv.demo.search import STEPS, cheapest
@@ -17,7 +19,7 @@ from ipcv.inputs.loading import load
 from ipcv.inputs.media import load_video
 from ipcv.inputs.prompt import Media, build_inputs
 from ipcv.settings.methods import VISION, make
-from tests.inputs.test_media import save_video
+from tests.inputs.test_media import png_header, save_video
 
 QUESTION = "What is it?"
 METHOD = ipcv.IPCV(prune_layer=2, reduction_ratio=0.5)
@@ -91,6 +93,21 @@ def test_the_error_map_is_brightest_at_the_highest_error():
     assert error_map(frames, []) == (None, 0.0)
 
 
+def test_drawings_are_bounded():
+    def of(size):
+        return SimpleNamespace(background=None, composite=bytes(size), layers=[None])
+
+    drawings = Drawings()
+    for number in range(MOST_DRAWINGS + 3):
+        drawings[str(number)] = of(number)
+    assert len(drawings) == MOST_DRAWINGS
+    assert drawings.drawn("2") is drawings.drawn(None) is None
+    assert drawings.drawn("3") == bytes(3)
+    with pytest.raises(ValueError, match="too large"):
+        drawings["large"] = of(MOST_BYTES + 1)
+    assert len(drawings) == MOST_DRAWINGS
+
+
 def test_bad_input(desk, image, tmp_path):
     with pytest.raises(ValueError, match="question is empty"):
         desk.compare(image, " ", METHOD)
@@ -108,6 +125,20 @@ def test_large_pictures_are_scaled_down(desk, tmp_path, monkeypatch):
     media, _ = desk.prompt(tmp_path / "wide.png", QUESTION)
     assert media.frames[0].size == (224, 56)
     assert DEMO_PIXELS >= 448 * 448
+
+
+def test_large_files_are_refused_before_they_are_decoded(desk, tmp_path, monkeypatch):
+    def no_frame(*_):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("ipcv.demo.actions.CLIP_PIXELS", 64 * 48 * 11)
+    monkeypatch.setattr("ipcv.inputs.decoding._Decoding.sample", no_frame)
+    clip = save_video(tmp_path / "clip.mp4", 12)
+    with pytest.raises(ValueError, match=r"^video clip\.mp4 .* more than 33,792 pixels together"):
+        desk.prompt(clip, QUESTION)
+    bomb = png_header(tmp_path / "bomb.png", 9_999, 9_999)
+    with pytest.raises(ValueError, match=r"^image bomb\.png .* 9,999 x 9,999 pixels are too many"):
+        desk.prompt(bomb, QUESTION)
 
 
 def test_one_at_a_time(desk, image):

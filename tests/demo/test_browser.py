@@ -82,6 +82,30 @@ def test_upload_and_ask(visit, address):
     assert here == []
 
 
+def draw(page, *points):
+    """A line on the canvas, through points from its upper left corner on."""
+    box = page.locator("canvas").first.bounding_box()
+    x, y = zip(*points, strict=True)
+    page.mouse.move(box["x"] + x[0], box["y"] + y[0])
+    page.mouse.down()
+    for at in zip(x[1:], y[1:], strict=True):
+        page.mouse.move(box["x"] + at[0], box["y"] + at[1], steps=5)
+    page.mouse.up()
+
+
+def test_a_drawing(visit, address):
+    page = visit()
+    page.get_by_label("Drawing", exact=True).first.click()
+    page.locator("canvas").first.wait_for()
+    ask(page)
+    page.get_by_text("there is no drawing").first.wait_for()
+    draw(page, (80, 80), (160, 160))
+    ask(page)
+    assert row(page, "patches kept")[0] == "1,024 of 1,024"
+    here = [url for url in page.foreign if not url.startswith((address, "data:", "blob:"))]
+    assert here == []
+
+
 def test_a_clip(visit):
     page = visit()
     page.get_by_role("button", name="clip", exact=True).click()

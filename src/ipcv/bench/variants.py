@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from ipcv.baselines import Downsample, PixelPrune, RunLength, ToMe
 from ipcv.core.config import require_fraction, require_name
 from ipcv.families import find_encoder
 from ipcv.language import LanguageMethod, V2Drop
-from ipcv.settings.methods import LANGUAGE
+from ipcv.settings.methods import LANGUAGE, make
 from ipcv.settings.presets import Preset, preset
 from ipcv.settings.typed import Given
 from ipcv.vision.adaptive import Adaptive
@@ -150,6 +150,23 @@ def make_variants(
         for ratio in ratios:
             variants[f"{method} {ratio:g}"] = _sum(model, method.split("+"), ratio)
     return variants
+
+
+def changed(variants: Mapping[str, Variant], settings: Mapping[str, Any]) -> dict[str, Variant]:
+    """The variants, with these settings of the vision methods that have them.
+
+    Raises:
+        ValueError: no method has them, one is out of range, or there is no vision method.
+    """
+    visions = {name: one.vision for name, one in variants.items() if one.vision is not None}
+    if settings and not visions:
+        raise ValueError("settings are those of vision methods, and there is none")
+    takers = [name for name, own in visions.items() if settings.keys() <= own.to_dict().keys()]
+    result = dict(variants)
+    for name in takers or list(visions)[:1]:  # whose error says what it has
+        vision = make(type(visions[name]), visions[name].to_dict() | dict(settings))
+        result[name] = dataclasses.replace(variants[name], vision=vision)
+    return result
 
 
 def saved_variant(path: Path | None) -> dict[str, Variant]:

@@ -12,7 +12,15 @@ from typer import Option
 from ipcv.bench.scenes.pictures import PICTURES, check_pictures
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
 from ipcv.cli import terminal
-from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
+from ipcv.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    MethodsOption,
+    RatiosOption,
+    SetsOption,
+    TunedOption,
+    shared_settings,
+)
 from ipcv.core.output import check_writable, write_json
 
 
@@ -41,6 +49,7 @@ def evaluate(
     batch_size: Annotated[int, Option(min=1, max=4096, help="With --tasks.")] = 1,
     method: MethodsOption = None,
     ratio: RatiosOption = None,
+    values: SetsOption = None,
     settings: TunedOption = None,
     prompt: Annotated[str, Option(help="What is asked about --images.")] = "Describe the image.",
     new_tokens: Annotated[int, Option(min=1, help="Of the answer to it.")] = 16,
@@ -64,14 +73,14 @@ def evaluate(
     methods, ratios = check_methods(method), check_ratios(ratio)
     for path in (records, json, plot):
         check_writable(path)
-    saved = saved_variant(settings)
+    saved, shared = saved_variant(settings), shared_settings(values)
     if tasks is not None and (images or records or plot):
         raise ValueError("--tasks goes with --json alone: lmms-eval keeps records of its own")
 
     # Only now what takes seconds to import or load.
     from ipcv.bench.environment import environment
     from ipcv.bench.quality.evaluation import Fidelity, Suite
-    from ipcv.bench.variants import make_variants
+    from ipcv.bench.variants import changed, make_variants
     from ipcv.inputs.loading import load
     from ipcv.models import TINY
 
@@ -83,7 +92,7 @@ def evaluate(
     )
     with terminal.working("loading"):
         loaded, processor = load(name, dtype=dtype, device=device, encoder_alone=images is not None)
-    variants = make_variants(loaded, methods, ratios) | saved
+    variants = changed(make_variants(loaded, methods, ratios), shared) | saved
     if tasks is not None:
         del loaded  # lmms-eval loads its own
         options = {"dtype": dtype, "device": device}

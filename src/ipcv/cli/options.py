@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from typer import Option
 
 from ipcv.bench.variants import METHODS
 from ipcv.settings.methods import PRUNING, VISION
-from ipcv.settings.typed import parse_pairs
+from ipcv.settings.typed import Given, parse_pairs
 
 _NAMES = ", ".join(name if name in PRUNING else f"{name} (in no server)" for name in VISION)
 MethodOption = Annotated[
@@ -41,6 +42,14 @@ RatiosOption = Annotated[
     list[float] | None,
     Option("--ratio", help="Fraction removed. Repeatable.", show_default="0.35, 0.5, 0.65, 0.8"),
 ]
+SetsOption = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Another setting of the vision methods that have it. Repeatable.",
+    ),
+]
 TunedOption = Annotated[
     Path | None,
     Option("--settings", help='What ipcv tune wrote, as another variant, "tuned".'),
@@ -48,6 +57,14 @@ TunedOption = Annotated[
 
 DtypeOption = Annotated[str, Option("--dtype", help="auto, float32, bfloat16 or float16.")]
 DeviceOption = Annotated[str | None, Option("--device", show_default="the accelerator, else cpu")]
+
+
+def shared_settings(values: list[str] | None) -> Mapping[str, Any]:
+    """What `SetsOption` says. Raises `ValueError` for what no method takes, and for the ratio."""
+    given = Given(vision=parse_pairs(values)).vision
+    if "reduction_ratio" in given:
+        raise ValueError("reduction_ratio is what --ratio is for")
+    return given
 
 
 def vision_settings(ratio: float | None, values: list[str] | None) -> dict[str, Any]:

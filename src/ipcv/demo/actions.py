@@ -33,6 +33,9 @@ DEMO_PIXELS = 1 << 20
 """Larger pictures, and all frames of a clip together, are scaled down to that, so that nobody waits
 for another's poster."""
 
+CLIP_PIXELS = 5_000_000_000
+"""Of all frames of a clip together, as uploaded: half a minute of decoding. More are refused."""
+
 NEW_TOKENS = 48
 TIMED_RUNS = 3
 COLD, MIDDLE, HOT = "#00224e", "#7d7c78", "#fee838"
@@ -90,7 +93,7 @@ class Desk:
         if not question.strip():
             raise ValueError("the question is empty")
         try:
-            media = read_video(file) if is_video(file) else Media((load_image(file),))
+            media = _read(file)
         except ValueError as error:  # which names a file that the user never saw
             raise ValueError(str(error).replace(str(file), file.name)) from None
         pixels = DEMO_PIXELS // len(media.frames)
@@ -146,6 +149,12 @@ def error_map(
     nearest = Image.Resampling.NEAREST
     panels = zip(coloured, frames, strict=True)
     return sheet([one.resize(frame.size, nearest) for one, frame in panels]), highest
+
+
+def _read(file: Path) -> Media:
+    if is_video(file):
+        return read_video(file, most_pixels=CLIP_PIXELS)
+    return Media((load_image(file),))
 
 
 def _overlay(media: Media, prompt: Any, run: Answer) -> Image.Image | None:

@@ -15,12 +15,9 @@ from ipcv.demo.actions import DEMO_PIXELS, BothWays, Desk
 from ipcv.demo.links import MOST_LETTERS, PageState, from_query, to_query
 from ipcv.demo.search import STEPS, cheapest
 from ipcv.demo.sliders import methods_of
-from ipcv.demo.sources import A_CLIP, A_PICTURE, SOURCES, chosen, example, show_source, stored
+from ipcv.demo.sources import Sources, chosen, example
 from ipcv.inputs.prompt import FRAMES
 from ipcv.settings.methods import VISION, make
-
-HEIGHT = 320
-"""Of a picture or clip on the page."""
 
 KEEP_SECONDS = 3600
 """After that, uploaded files are removed; all are when the page ends."""
@@ -65,8 +62,8 @@ class Page:
             self._build(samples)
             self._connect(samples[0][1])
         for files in self.blocks.temp_file_sets:  # the samples, which everybody gets
-            self.picture.keep_in_cache |= files
-            self.clip.keep_in_cache |= files
+            self.sources.picture.keep_in_cache |= files
+            self.sources.clip.keep_in_cache |= files
 
     def launch(self, host: str, port: int | None) -> str:
         """Serve the page in the background: its address. Raises `OSError` for a port in use."""
@@ -94,14 +91,15 @@ class Page:
 
     def _build(self, samples: Sequence[tuple[Path, str]]) -> None:
         gr.Markdown(
-            "# ipcv\nAsk a model about a picture or a clip, with and without compression "
-            f"of its vision encoder. The model: {self.desk.name}. What has more than "
-            f"{DEMO_PIXELS:,} pixels, of a clip in {FRAMES} frames, is scaled down; files are "
-            "removed when the page ends."
+            "# ipcv\nAsk a model about a picture, a drawing or a clip, with and without "
+            f"compression of its vision encoder. The model: {self.desk.name}. What has more "
+            f"than {DEMO_PIXELS:,} pixels, of a clip in {FRAMES} frames, is scaled down; files "
+            "are removed when the page ends."
         )
         with gr.Row():
             with gr.Column(min_width=320):
-                self._build_sources(samples)
+                self.sources = Sources(samples[0][0])
+                self._build_question(samples)
                 self._build_settings()
                 self.ask = gr.Button("Ask", variant="primary")
                 self.search = gr.Button("Find the cheapest setting whose answer does not change")
@@ -120,28 +118,12 @@ class Page:
                     )
                 self.link = gr.Markdown()
 
-    def _build_sources(self, samples: Sequence[tuple[Path, str]]) -> None:
-        first, question = samples[0]
-        self.source = gr.Radio(list(SOURCES), value=A_PICTURE, label="Ask about")
-        # Groups are shown and hidden: of a part itself Gradio would make another for a visitor.
-        with gr.Group() as shows_picture:
-            self.picture = gr.Image(
-                str(first),
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "clipboard"],
-                label=A_PICTURE,
-                height=HEIGHT,
-                buttons=[],
-            )
-        with gr.Group(visible=False) as shows_clip:
-            self.clip = gr.Video(label=A_CLIP, sources=["upload"], height=HEIGHT, buttons=[])
-        self.shown = [shows_picture, shows_clip]
-        self.picture.preprocess = self.clip.preprocess = stored
-        self.question = gr.Textbox(question, label="Question", max_length=MOST_LETTERS)
+    def _build_question(self, samples: Sequence[tuple[Path, str]]) -> None:
+        self.question = gr.Textbox(samples[0][1], label="Question", max_length=MOST_LETTERS)
+        choice, picture, _, clip = self.sources.inputs
         gr.Examples(
             [example(path, question) for path, question in samples],
-            [self.source, self.picture, self.clip, self.question],
+            [choice, picture, clip, self.question],
             label="Examples",
             example_labels=[path.stem for path, _ in samples],
         )
@@ -160,11 +142,9 @@ class Page:
 
     def _connect(self, question: str) -> None:
         scales = list(self.scales.values())
-        sources = [self.picture, self.clip]
-        given = [self.source, *sources, self.question, self.choice, *scales]
+        given = [*self.sources.inputs, self.question, self.choice, *scales]
         shown = [self.result, self.kept, self.errors, self.link]
         model: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}
-        self.source.change(show_source, self.source, self.shown, api_visibility="private")
         self.choice.change(self._show_group, self.choice, self.groups, api_visibility="private")
         gr.on([self.ask.click, self.question.submit], self._compare, given, shown, **model)
         self.search.click(
@@ -189,6 +169,7 @@ class Page:
         self,
         source: str,
         picture: str | None,
+        drawing: str | None,
         clip: str | None,
         question: str,
         method: str,
@@ -199,7 +180,7 @@ class Page:
             settings = {s.name: s.read(state.positions[s.name]) for s in self.sliders[method]}
             base = self.desk.default(method).to_dict()
             setting = make(VISION[method], base | settings)
-            file = chosen(source, picture, clip)
+            file = chosen(source, picture, drawing, clip)
             both = self.desk.compare(file, question, setting)
         except (ValueError, OSError) as error:
             raise gr.Error(one_line(error), print_exception=False) from None
@@ -211,6 +192,7 @@ class Page:
         self,
         source: str,
         picture: str | None,
+        drawing: str | None,
         clip: str | None,
         question: str,
         method: str,
@@ -221,7 +203,7 @@ class Page:
             progress((done, STEPS), desc=what)
 
         try:
-            file = chosen(source, picture, clip)
+            file = chosen(source, picture, drawing, clip)
             found = cheapest(self.desk, file, question, on_step)
         except (ValueError, OSError) as error:
             raise gr.Error(one_line(error), print_exception=False) from None

@@ -1,21 +1,57 @@
-"""Sources of what is asked about: a picture or a clip."""
+"""Sources of what is asked about: a picture, a drawing or a clip."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
 
+from ipcv.demo.drawings import CANVAS, Drawings
 from ipcv.inputs.media import is_video
 
-SOURCES = A_PICTURE, A_CLIP = "Picture", "Clip"
+SOURCES = A_PICTURE, A_DRAWING, A_CLIP = "Picture", "Drawing", "Clip"
 """What can be asked about."""
 
+HEIGHT = 320
+"""Of a picture or clip on the page."""
 
-def stored(upload: Any) -> str | None:
-    """Where an upload lies. Gradio would open it first, without bounds and a message."""
-    return None if upload is None else upload.path
+
+class Sources:
+    """A choice and a part of the page for each of `SOURCES`, made on construction.
+
+    Attributes:
+        inputs: the choice and the parts, which give an event the arguments of `chosen`.
+        picture: the part for pictures.
+        clip: the part for clips.
+
+    Args:
+        first: the picture that is there at the start.
+    """
+
+    def __init__(self, first: Path) -> None:
+        choice = gr.Radio(list(SOURCES), value=A_PICTURE, label="Ask about")
+        # Groups are shown and hidden: of a part itself Gradio would make another for a visitor.
+        with gr.Group() as shows_picture:
+            self.picture = gr.Image(
+                str(first),
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard"],
+                label=A_PICTURE,
+                height=HEIGHT,
+                buttons=[],
+            )
+        with gr.Group(visible=False) as shows_drawing:
+            drawing = _sketchpad()
+        with gr.Group(visible=False) as shows_clip:
+            self.clip = gr.Video(label=A_CLIP, sources=["upload"], height=HEIGHT, buttons=[])
+        self.picture.preprocess = self.clip.preprocess = _stored
+        self.inputs = [choice, self.picture, drawing, self.clip]
+        groups = [shows_picture, shows_drawing, shows_clip]
+        choice.change(_show, choice, groups, api_visibility="private")
 
 
 def chosen(source: str, *files: str | None) -> Path:
@@ -26,13 +62,43 @@ def chosen(source: str, *files: str | None) -> Path:
     return Path(file)
 
 
-def show_source(source: str) -> list[Any]:
-    """What shows the part of this source and hides those of others."""
-    return [gr.update(visible=name == source) for name in SOURCES]
-
-
 def example(path: Path, question: str) -> list[str | None]:
     """What it is, the picture or the clip, and the question."""
     if is_video(path):
         return [A_CLIP, None, str(path), question]
     return [A_PICTURE, str(path), None, question]
+
+
+def _sketchpad() -> Any:
+    part = gr.Sketchpad(
+        label=A_DRAWING,
+        canvas_size=CANVAS,
+        fixed_canvas=True,
+        layers=False,
+        transforms=(),
+        format="png",
+        buttons=[],
+    )
+    part.blob_storage = Drawings()
+    part.preprocess = partial(_drawn, part)
+    return part
+
+
+def _drawn(part: Any, sent: Any) -> str | None:
+    """Where a drawing lies now, which the browser sent before."""
+    blob = part.blob_storage.drawn(sent.id) if sent else None
+    if blob is None:
+        return None
+    path: str = save_bytes_to_cache(blob, "drawing.png", part.GRADIO_CACHE)
+    part.temp_files.add(path)  # goes with the uploads
+    return path
+
+
+def _stored(upload: Any) -> str | None:
+    """Where an upload lies. Gradio would open it first, without bounds and a message."""
+    return None if upload is None else upload.path
+
+
+def _show(source: str) -> list[Any]:
+    """What shows the part of this source and hides those of others."""
+    return [gr.update(visible=name == source) for name in SOURCES]

@@ -20,7 +20,7 @@ SAMPLED_PIXELS = 75_000_000
 """Of all sampled frames of a video together: larger ones are scaled down to that."""
 
 DECODED_PIXELS = 100_000_000_000
-"""Of all frames of a video together, some minutes of decoding: longer ones are refused."""
+"""Of all frames of a video together, some minutes of decoding: more are refused."""
 
 CUT_OFF = 0.9
 """A file with less than this share of the seconds that it promises is not whole."""
@@ -37,8 +37,15 @@ UPRIGHT: dict[tuple[int, int, int, int], Image.Transpose] = {
 """What brings a frame upright, by the signs of `a, b, c, d` in its display matrix."""
 
 
-def decode(path: Path, num_frames: int) -> tuple[dict[int, Image.Image], int, float | None]:
+def decode(
+    path: Path, num_frames: int, most_pixels: int = DECODED_PIXELS
+) -> tuple[dict[int, Image.Image], int, float | None]:
     """Evenly spaced frames by their number, how many there are, and how many a second.
+
+    Args:
+        path: the file.
+        num_frames: how many are wanted.
+        most_pixels: of all frames of the video together.
 
     Raises:
         ValueError: unreadable, cut off, too large, or without a frame.
@@ -52,7 +59,7 @@ def decode(path: Path, num_frames: int) -> tuple[dict[int, Image.Image], int, fl
     options = {"max_pixels": str(FRAME_PIXELS)}
     try:
         with av.open(str(path), options=options, metadata_errors="replace") as container:
-            return _Decoding(container).sample(num_frames)
+            return _Decoding(container, most_pixels).sample(num_frames)
     except Exception as error:  # decoders raise anything
         raise ValueError(f"video {path} cannot be read: {one_line(error)}") from None
 
@@ -63,14 +70,15 @@ def evenly_spaced(count: int, total: int) -> list[int]:
 
 
 class _Decoding:
-    """A container with a video in it.
+    """A container with a video in it, of at most so many pixels in all.
 
     Raises:
         ValueError: it holds no video, or one that is too large.
     """
 
-    def __init__(self, container: Any) -> None:
+    def __init__(self, container: Any, most_pixels: int) -> None:
         self.container = container
+        self.most_pixels = most_pixels
         if not container.streams.video:
             raise ValueError("it holds no frame")
         self.stream = container.streams.video[0]
@@ -119,8 +127,11 @@ class _Decoding:
             yield frame
 
     def _require_short(self, frames: int, pixels: int) -> None:
-        if frames * pixels > DECODED_PIXELS:
-            raise ValueError("it is too long to decode all its frames: cut or scale it down first")
+        if frames * pixels > self.most_pixels:
+            raise ValueError(
+                "it is too long: its frames have more than "
+                f"{self.most_pixels:,} pixels together; cut it or scale it down first"
+            )
 
 
 def _upright(frame: Any, pixels: int) -> Image.Image:

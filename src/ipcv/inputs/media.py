@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from ipcv.core.lines import one_line
-from ipcv.inputs.decoding import decode, evenly_spaced, scaled_down
+from ipcv.inputs.decoding import DECODED_PIXELS, decode, evenly_spaced, scaled_down
 from ipcv.inputs.modes import to_rgb
 
 IMAGE_MEMORY = 300_000_000
@@ -100,10 +100,11 @@ def _decoded(path: Path) -> Image.Image:
         return to_rgb(image)
 
 
-def load_video(path: Path, num_frames: int = 8) -> Video:
+def load_video(path: Path, num_frames: int = 8, most_pixels: int = DECODED_PIXELS) -> Video:
     """`num_frames` RGB frames, evenly spaced over the video and upright, decoded by PyAV.
 
-    A shorter video gives all its frames. A folder is a video too: its images, by name.
+    A shorter video gives all its frames. A folder is a video too: its images, by name. A file with
+    more than `most_pixels` in all its frames is refused before so many are decoded.
 
     Raises:
         ValueError: missing, unreadable, cut off, too large, or without a frame.
@@ -112,7 +113,7 @@ def load_video(path: Path, num_frames: int = 8) -> Video:
     if path.is_dir():
         return _load_frames(path, num_frames)
     _require_file(path, "video")
-    frames, total, fps = decode(path, num_frames)
+    frames, total, fps = decode(path, num_frames, most_pixels)
     return Video(list(frames.values()), list(frames), total, fps)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from ipcv.core.lines import one_line
+from ipcv.inputs.decoding import DECODED_PIXELS
 from ipcv.inputs.media import is_video, load_image, load_video
 
 EXAMPLE_QUESTION = "What number is written?"
@@ -55,12 +56,12 @@ def read_prompt(inputs: Sequence[str] | None) -> tuple[list[Media], str]:
 
         inputs = [str(EXAMPLE), EXAMPLE_QUESTION]
     *files, question = inputs
+    if os.path.isfile(question):  # unlike Path.is_file, takes a text of any length
+        raise ValueError(f"the question is missing: the last argument, {question}, is a file")
     if not files:
         raise ValueError("give at least one image or video, then the question")
     if not question.strip():
         raise ValueError("the question is empty")
-    if os.path.isfile(question):  # unlike Path.is_file, takes a text of any length
-        raise ValueError(f"the question is missing: the last argument, {question}, is a file")
     if _is_broken(question):
         raise ValueError("the question is no text: it holds bytes that are no UTF-8")
     media, pixels = list[Media](), 0
@@ -83,9 +84,9 @@ def _load(path: Path) -> Media:
     return read_video(path) if is_video(path) else Media((load_image(path),))
 
 
-def read_video(path: Path, num_frames: int = FRAMES) -> Media:
-    """Evenly spaced frames; raises as `ipcv.inputs.media.load_video`."""
-    video = load_video(path, num_frames)
+def read_video(path: Path, num_frames: int = FRAMES, most_pixels: int = DECODED_PIXELS) -> Media:
+    """Evenly spaced frames; takes and raises what `ipcv.inputs.media.load_video` does."""
+    video = load_video(path, num_frames, most_pixels)
     return Media(tuple(video.frames), video.metadata())
 
 
