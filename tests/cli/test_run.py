@@ -6,6 +6,8 @@ from PIL import Image
 
 from ipcv.bench.run_report import conclusion
 from ipcv.cli import main
+from ipcv.inputs.prompt import EXAMPLE_QUESTION
+from ipcv.models import EXAMPLE
 from tests.inputs.test_media import save_video
 
 QUESTION = "What is it?"
@@ -67,6 +69,15 @@ def test_table_shows_both(
         "Adaptive(",
     ):
         assert text in output
+
+
+def test_without_a_question_it_says_what_it_asks_about(
+    capsys: pytest.CaptureFixture[str], options: list[object]
+) -> None:
+    assert run("run", *options, "--no-compare", "--json") == 0
+    captured = capsys.readouterr()
+    assert captured.err == f'asking about {EXAMPLE}; for yours: ipcv run photo.jpg "What is it?"\n'
+    assert json.loads(captured.out)["question"] == EXAMPLE_QUESTION
 
 
 def test_the_conclusion_names_the_bound(
@@ -158,7 +169,8 @@ def test_bad_input_is_one_line(
 ) -> None:
     assert "does not exist" in error_of(capsys, tmp_path / "none.png", QUESTION)
     assert "question is empty" in error_of(capsys, image, "  ")
-    assert "then the question" in error_of(capsys, image)
+    assert "question is missing" in error_of(capsys, image)
+    assert "then the question" in error_of(capsys, QUESTION)
     assert "prune_layer" in error_of(capsys, "--set", "prune_layer=0", image, QUESTION)
     assert "reduction_ratio" in error_of(capsys, "--reduction-ratio", 1, image, QUESTION)
     assert "scope" in error_of(capsys, "--set", "scope=frame", image, QUESTION)

@@ -103,9 +103,10 @@ def test_drawings_are_bounded():
     assert len(drawings) == MOST_DRAWINGS
     assert drawings.drawn("2") is drawings.drawn(None) is None
     assert drawings.drawn("3") == bytes(3)
+    drawings["3"].composite = bytes(MOST_BYTES + 1)
     with pytest.raises(ValueError, match="too large"):
-        drawings["large"] = of(MOST_BYTES + 1)
-    assert len(drawings) == MOST_DRAWINGS
+        drawings["3"] = drawings["3"]
+    assert "3" not in drawings
 
 
 def test_bad_input(desk, image, tmp_path):

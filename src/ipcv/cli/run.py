@@ -78,8 +78,10 @@ def run(
     from ipcv.bench.quality.answers import answer
     from ipcv.bench.variants import Variant
     from ipcv.inputs.loading import load
-    from ipcv.models import TINY
+    from ipcv.models import EXAMPLE, TINY
 
+    if not inputs:
+        terminal.say(f'asking about {EXAMPLE}; for yours: ipcv run photo.jpg "What is it?"')
     name = model or str(TINY)
     with terminal.working("loading"):
         loaded, processor = load(
@@ -87,11 +89,8 @@ def run(
         )
     compressed = Variant(*given.for_model(loaded))
     variants = {"uncompressed": Variant(), "compressed": compressed}
-    if not compress:
-        del variants["compressed"]
-        compressed = Variant()
-    elif not compare:
-        del variants["uncompressed"]
+    if not (compress and compare):
+        del variants["uncompressed" if compress else "compressed"]
     prompt = build_inputs(loaded, processor, media, question, max_new_tokens)
     if save_overlay is not None:
         check_inputs(prompt)
@@ -104,7 +103,7 @@ def run(
         call = partial(generate, loaded, prompt, max_new_tokens)
         jobs = {key: Job(variant, call) for key, variant in variants.items()}
         costs = measure(loaded, jobs, REPETITIONS, lambda: progress.advance(task))
-    report = RunReport(name, question, compressed, runs, costs)
+    report = RunReport(name, question, compressed if compress else Variant(), runs, costs)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:

@@ -19,6 +19,7 @@ class Drawings(dict[str, Any]):
         """Raises `ValueError` for what no canvas of this page makes."""
         blobs = [value.background, value.composite, *value.layers]
         if sum(len(blob or b"") for blob in blobs) > MOST_BYTES:
+            self.pop(key, None)  # which Gradio has changed already
             raise ValueError("the drawing is too large")
         super().__setitem__(key, value)
         while len(self) > MOST_DRAWINGS:
