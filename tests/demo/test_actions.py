@@ -1,8 +1,8 @@
 """What the page shows is what the model and the engine do; no Gradio is needed for it."""
 
 import threading
+from base64 import b64encode
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from PIL import Image
 
 import ipcv
 from ipcv.demo.actions import DEMO_PIXELS, Desk, error_map
-from ipcv.demo.drawings import MOST_BYTES, MOST_DRAWINGS, Drawings
+from ipcv.demo.drawings import MOST_LETTERS, PREFIX, decoded
 from ipcv.demo.links import PageState, from_query, to_query
 from ipcv.demo.samples import draw_samples
 from ipcv.demo.search import STEPS, cheapest
@@ -93,20 +93,17 @@ def test_the_error_map_is_brightest_at_the_highest_error():
     assert error_map(frames, []) == (None, 0.0)
 
 
-def test_drawings_are_bounded():
-    def of(size):
-        return SimpleNamespace(background=None, composite=bytes(size), layers=[None])
+def test_what_a_canvas_sends(image):
+    sent = PREFIX + b64encode(image.read_bytes()).decode()
+    assert decoded(sent) == image.read_bytes()
 
-    drawings = Drawings()
-    for number in range(MOST_DRAWINGS + 3):
-        drawings[str(number)] = of(number)
-    assert len(drawings) == MOST_DRAWINGS
-    assert drawings.drawn("2") is drawings.drawn(None) is None
-    assert drawings.drawn("3") == bytes(3)
-    drawings["3"].composite = bytes(MOST_BYTES + 1)
-    with pytest.raises(ValueError, match="too large"):
-        drawings["3"] = drawings["3"]
-    assert "3" not in drawings
+
+@pytest.mark.parametrize(
+    "sent", [None, {}, "/etc/passwd", PREFIX + "A" * MOST_LETTERS, PREFIX + "?"]
+)
+def test_what_no_canvas_sends(sent):
+    with pytest.raises(ValueError, match=r"too large, or none|base64"):
+        decoded(sent)
 
 
 def test_bad_input(desk, image, tmp_path):

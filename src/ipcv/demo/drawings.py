@@ -1,32 +1,43 @@
-"""Drawings that browsers sent, until somebody asks about them."""
+"""Drawings: a canvas for the pointer, and what a browser sends of it."""
 
 from __future__ import annotations
 
-from typing import Any
+from base64 import b64decode
+from pathlib import Path
 
-CANVAS = (448, 448)
-"""Pixels of a drawing, (width, height)."""
+SIDE = 448
+"""Pixels of a drawing, in both directions."""
 
-MOST_DRAWINGS = 64
-MOST_BYTES = 2_000_000
-"""Of one drawing: more than twice what `CANVAS` takes uncompressed."""
+PREFIX = "data:image/png;base64,"
+MOST_LETTERS = 2_000_000
+"""Of a drawing as it is sent: twice what `SIDE` takes uncompressed."""
+
+TEMPLATE = f"""
+<canvas width="{SIDE}" height="{SIDE}" aria-label="Drawing"></canvas>
+<p>
+  <label>Colour <input type="color" value="#1f5fbf"></label>
+  <button type="button">Clear</button>
+</p>
+"""
+STYLE = """
+background: var(--block-background-fill);
+canvas {
+  display: block;
+  width: 320px;
+  max-width: 100%;
+  margin: auto;
+  border: 1px solid var(--border-color-primary);
+  touch-action: none;
+  cursor: crosshair;
+}
+p { display: flex; justify-content: center; align-items: center; gap: 1rem; margin: 0.5rem; }
+label { display: flex; align-items: center; gap: 0.5rem; }
+"""
+SCRIPT = (Path(__file__).parent / "canvas.js").read_text(encoding="utf-8")
 
 
-class Drawings(dict[str, Any]):
-    """What Gradio puts drawings in, by their ids: the oldest go, and too large ones never come."""
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        """Raises `ValueError` for what no canvas of this page makes."""
-        blobs = [value.background, value.composite, *value.layers]
-        if sum(len(blob or b"") for blob in blobs) > MOST_BYTES:
-            self.pop(key, None)  # which Gradio has changed already
-            raise ValueError("the drawing is too large")
-        super().__setitem__(key, value)
-        while len(self) > MOST_DRAWINGS:
-            del self[next(iter(self))]
-
-    def drawn(self, key: str | None) -> bytes | None:
-        """The whole drawing as an image's bytes, `None` where nothing was drawn."""
-        sent = None if key is None else self.get(key)
-        composite: bytes | None = sent and sent.composite
-        return composite
+def decoded(sent: object) -> bytes:
+    """A drawing as an image's bytes. Raises `ValueError` for what no canvas of this page sends."""
+    if not isinstance(sent, str) or not sent.startswith(PREFIX) or len(sent) > MOST_LETTERS:
+        raise ValueError("the drawing is too large, or none")
+    return b64decode(sent.removeprefix(PREFIX), validate=True)

@@ -15,7 +15,7 @@ from ipcv.demo.actions import DEMO_PIXELS, BothWays, Desk
 from ipcv.demo.links import MOST_LETTERS, PageState, from_query, to_query
 from ipcv.demo.search import STEPS, cheapest
 from ipcv.demo.sliders import methods_of
-from ipcv.demo.sources import Sources, chosen, example
+from ipcv.demo.sources import Sources, example
 from ipcv.inputs.prompt import FRAMES
 from ipcv.settings.methods import VISION, make
 
@@ -180,7 +180,7 @@ class Page:
             settings = {s.name: s.read(state.positions[s.name]) for s in self.sliders[method]}
             base = self.desk.default(method).to_dict()
             setting = make(VISION[method], base | settings)
-            file = chosen(source, picture, drawing, clip)
+            file = self.sources.chosen(source, picture, drawing, clip)
             both = self.desk.compare(file, question, setting)
         except (ValueError, OSError) as error:
             raise gr.Error(one_line(error), print_exception=False) from None
@@ -203,7 +203,7 @@ class Page:
             progress((done, STEPS), desc=what)
 
         try:
-            file = chosen(source, picture, drawing, clip)
+            file = self.sources.chosen(source, picture, drawing, clip)
             found = cheapest(self.desk, file, question, on_step)
         except (ValueError, OSError) as error:
             raise gr.Error(one_line(error), print_exception=False) from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
-from ipcv.demo.drawings import CANVAS, Drawings
+from ipcv.demo.drawings import SCRIPT, STYLE, TEMPLATE, decoded
 from ipcv.inputs.media import is_video
 
 SOURCES = A_PICTURE, A_DRAWING, A_CLIP = "Picture", "Drawing", "Clip"
@@ -24,8 +23,9 @@ class Sources:
 
     Attributes:
         inputs: the choice and the parts, which give an event the arguments of `chosen`.
-        picture: the part for pictures.
-        clip: the part for clips.
+        picture: of these the part for pictures.
+        drawing: that for drawings.
+        clip: that for clips.
 
     Args:
         first: the picture that is there at the start.
@@ -45,21 +45,33 @@ class Sources:
                 buttons=[],
             )
         with gr.Group(visible=False) as shows_drawing:
-            drawing = _sketchpad()
+            self.drawing = gr.HTML(
+                "",
+                html_template=TEMPLATE,
+                css_template=STYLE,
+                js_on_load=SCRIPT,
+                padding=True,
+            )
         with gr.Group(visible=False) as shows_clip:
             self.clip = gr.Video(label=A_CLIP, sources=["upload"], height=HEIGHT, buttons=[])
         self.picture.preprocess = self.clip.preprocess = _stored
-        self.inputs = [choice, self.picture, drawing, self.clip]
+        self.inputs = [choice, self.picture, self.drawing, self.clip]
         groups = [shows_picture, shows_drawing, shows_clip]
         choice.change(_show, choice, groups, api_visibility="private")
 
-
-def chosen(source: str, *files: str | None) -> Path:
-    """The file of one of `SOURCES`, of the files of all of them."""
-    file = dict(zip(SOURCES, files, strict=True))[source]
-    if file is None:
-        raise ValueError(f"there is no {source.lower()}")
-    return Path(file)
+    def chosen(
+        self, source: str, picture: str | None, drawing: str | None, clip: str | None
+    ) -> Path:
+        """The file of one of `SOURCES`. Raises `ValueError` where there is none."""
+        given = {A_PICTURE: picture, A_DRAWING: drawing, A_CLIP: clip}[source]
+        if not given:
+            raise ValueError(f"there is no {source.lower()}")
+        if source != A_DRAWING:
+            return Path(given)
+        part = self.drawing
+        path = save_bytes_to_cache(decoded(given), "drawing.png", part.GRADIO_CACHE)
+        part.temp_files.add(path)  # removed with uploads
+        return Path(path)
 
 
 def example(path: Path, question: str) -> list[str | None]:
@@ -67,31 +79,6 @@ def example(path: Path, question: str) -> list[str | None]:
     if is_video(path):
         return [A_CLIP, None, str(path), question]
     return [A_PICTURE, str(path), None, question]
-
-
-def _sketchpad() -> Any:
-    part = gr.Sketchpad(
-        label=A_DRAWING,
-        canvas_size=CANVAS,
-        fixed_canvas=True,
-        layers=False,
-        transforms=(),
-        format="png",
-        buttons=[],
-    )
-    part.blob_storage = Drawings()
-    part.preprocess = partial(_drawn, part)
-    return part
-
-
-def _drawn(part: Any, sent: Any) -> str | None:
-    """Where a drawing lies now, which the browser sent before."""
-    blob = part.blob_storage.drawn(sent.id) if sent else None
-    if blob is None:
-        return None
-    path: str = save_bytes_to_cache(blob, "drawing.png", part.GRADIO_CACHE)
-    part.temp_files.add(path)  # goes with the uploads
-    return path
 
 
 def _stored(upload: Any) -> str | None:
