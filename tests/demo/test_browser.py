@@ -84,7 +84,9 @@ def test_upload_and_ask(visit, address):
 
 def draw(page, *points):
     """A line through points, counted from the canvas's upper left corner."""
-    box = page.locator("canvas").bounding_box()
+    canvas = page.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     (x, y), *others = [(box["x"] + x, box["y"] + y) for x, y in points]
     page.mouse.move(x, y)
     page.mouse.down()
@@ -97,15 +99,13 @@ def test_a_drawing(visit):
     page = visit()
     page.get_by_label("Drawing", exact=True).check()
     page.locator("canvas").wait_for()
-    ask(page)
-    page.get_by_text("there is no drawing").first.wait_for()
     draw(page, (80, 80), (240, 80), (160, 240), (80, 80))
     page.get_by_label("Question").fill("Which shape is in the picture?")
     ask(page)
     assert row(page, "patches kept")[0] == "1,024 of 1,024"
     page.get_by_role("button", name="Clear", exact=True).click()
     ask(page)
-    page.get_by_text("there is no drawing").last.wait_for()
+    page.get_by_text("there is no drawing").first.wait_for()
 
 
 def test_a_clip(visit):
