@@ -131,9 +131,13 @@ def test_a_slider_and_its_link(visit):
     sync_api.expect(restored).to_have_value("0.8", timeout=MOST_WAIT)
 
 
-def test_a_bad_file(visit, tmp_path):
+def test_a_bad_file_behind_an_example(visit, tmp_path):
     (bad := tmp_path / "notes.png").write_text("no picture")
     page = visit()
+    question = page.get_by_label("Question")
+    before = question.input_value()
+    page.get_by_role("button", name="chart", exact=True).click()
+    sync_api.expect(question).not_to_have_value(before)
     upload(page, bad)
     page.wait_for_timeout(1000)
     ask(page)

@@ -61,9 +61,6 @@ class Page:
         with self.blocks:
             self._build(samples)
             self._connect(samples[0][1])
-        for files in self.blocks.temp_file_sets:  # the samples, which everybody gets
-            self.sources.picture.keep_in_cache |= files
-            self.sources.clip.keep_in_cache |= files
 
     def launch(self, host: str, port: int | None) -> str:
         """Serve the page in the background: its address. Raises `OSError` for a port in use."""
@@ -121,11 +118,18 @@ class Page:
     def _build_question(self, samples: Sequence[tuple[Path, str]]) -> None:
         self.question = gr.Textbox(samples[0][1], label="Question", max_length=MOST_LETTERS)
         choice, picture, _, clip = self.sources.inputs
-        gr.Examples(
-            [example(path, question) for path, question in samples],
-            [choice, picture, clip, self.question],
+        # Not gr.Examples, which makes other parts for a visitor.
+        names = gr.Dataset(
+            components=["textbox"],
+            samples=[[path.stem] for path, _ in samples],
+            type="index",
             label="Examples",
-            example_labels=[path.stem for path, _ in samples],
+        )
+        names.click(
+            lambda index: example(*samples[index]),
+            names,
+            [choice, picture, clip, self.question],
+            api_visibility="private",
         )
 
     def _build_settings(self) -> None:

@@ -23,9 +23,7 @@ class Sources:
 
     Attributes:
         inputs: the choice and the parts, which give an event the arguments of `chosen`.
-        picture: of these the part for pictures.
-        drawing: that for drawings.
-        clip: that for clips.
+        drawing: of these the part for drawings.
 
     Args:
         first: the picture that is there at the start.
@@ -35,7 +33,7 @@ class Sources:
         choice = gr.Radio(list(SOURCES), value=A_PICTURE, label="Ask about")
         # Groups are shown and hidden: of a part itself Gradio would make another for a visitor.
         with gr.Group() as shows_picture:
-            self.picture = gr.Image(
+            picture = gr.Image(
                 str(first),
                 type="filepath",
                 image_mode=None,
@@ -53,9 +51,9 @@ class Sources:
                 padding=True,
             )
         with gr.Group(visible=False) as shows_clip:
-            self.clip = gr.Video(label=A_CLIP, sources=["upload"], height=HEIGHT, buttons=[])
-        self.picture.preprocess = self.clip.preprocess = _stored
-        self.inputs = [choice, self.picture, self.drawing, self.clip]
+            clip = gr.Video(label=A_CLIP, sources=["upload"], height=HEIGHT, buttons=[])
+        picture.preprocess = clip.preprocess = _stored
+        self.inputs = [choice, picture, self.drawing, clip]
         groups = [shows_picture, shows_drawing, shows_clip]
         choice.change(_show, choice, groups, api_visibility="private")
 
