@@ -22,6 +22,9 @@ SAMPLED_PIXELS = 75_000_000
 DECODED_PIXELS = 100_000_000_000
 """Of all frames of a video together, some minutes of decoding: more are refused."""
 
+LEAST_PIXELS = 128 * 128
+"""A smaller frame takes about as long to decode."""
+
 CUT_OFF = 0.9
 """A file with less than this share of the seconds that it promises is not whole."""
 
@@ -45,7 +48,7 @@ def decode(
     Args:
         path: the file.
         num_frames: how many are wanted.
-        most_pixels: of all frames of the video together.
+        most_pixels: of all frames of the video together, each with `LEAST_PIXELS` or more.
 
     Raises:
         ValueError: unreadable, cut off, too large, or without a frame.
@@ -127,11 +130,8 @@ class _Decoding:
             yield frame
 
     def _require_short(self, frames: int, pixels: int) -> None:
-        if frames * pixels > self.most_pixels:
-            raise ValueError(
-                "it is too long: its frames have more than "
-                f"{self.most_pixels:,} pixels together; cut it or scale it down first"
-            )
+        if frames * max(pixels, LEAST_PIXELS) > self.most_pixels:
+            raise ValueError("it is too long to decode all its frames: cut or scale it down first")
 
 
 def _upright(frame: Any, pixels: int) -> Image.Image:
