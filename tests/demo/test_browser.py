@@ -145,6 +145,15 @@ def test_a_bad_file_behind_an_example(visit, tmp_path):
     assert page.locator(".result table").count() == 0
 
 
+def test_a_large_file(visit, address):
+    page = visit()
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(21_000_000)}
+    upload(page, large)
+    page.get_by_text('exceed the maximum allowed size of 20.0 Mb: "large.png"').first.wait_for()
+    reply = page.request.post(f"{address}gradio_api/upload", multipart={"files": large})
+    assert reply.status == 413
+
+
 def test_the_cheapest_setting(visit):
     page = visit()
     page.get_by_role("button", name="Find the cheapest").click()
