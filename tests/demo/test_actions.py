@@ -10,7 +10,7 @@ from PIL import Image
 
 import ipcv
 from ipcv.demo.actions import DEMO_PIXELS, Desk, error_map
-from ipcv.demo.drawings import MOST_LETTERS, PREFIX, decoded
+from ipcv.demo.drawings import LONGEST_DRAWING, PREFIX, decoded
 from ipcv.demo.links import PageState, from_query, to_query
 from ipcv.demo.samples import draw_samples
 from ipcv.demo.search import STEPS, cheapest
@@ -100,7 +100,7 @@ def test_what_a_canvas_sends(image):
 
 
 @pytest.mark.parametrize(
-    "sent", [None, {}, "/etc/passwd", PREFIX + "A" * MOST_LETTERS, PREFIX + "?"]
+    "sent", [None, {}, "/etc/passwd", PREFIX + "A" * LONGEST_DRAWING, PREFIX + "?"]
 )
 def test_what_no_canvas_sends(sent):
     with pytest.raises(ValueError, match=r"too large, or none|base64"):

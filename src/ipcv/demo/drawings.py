@@ -9,17 +9,17 @@ SIDE = 448
 """Pixels of a drawing, in both directions."""
 
 PREFIX = "data:image/png;base64,"
-MOST_LETTERS = 2_000_000
+LONGEST_DRAWING = 2_000_000
 """Of a drawing as it is sent: twice what `SIDE` takes uncompressed."""
 
-TEMPLATE = f"""
+CANVAS = f"""
 <canvas width="{SIDE}" height="{SIDE}" aria-label="Drawing"></canvas>
 <p>
   <label>Colour <input type="color" value="#1f5fbf"></label>
   <button type="button">Clear</button>
 </p>
 """
-STYLE = """
+CANVAS_STYLE = """
 background: var(--block-background-fill);
 canvas {
   display: block;
@@ -33,11 +33,11 @@ canvas {
 p { display: flex; justify-content: center; align-items: center; gap: 1rem; margin: 0.5rem; }
 label { display: flex; align-items: center; gap: 0.5rem; }
 """
-SCRIPT = (Path(__file__).parent / "canvas.js").read_text(encoding="utf-8")
+CANVAS_SCRIPT = (Path(__file__).parent / "canvas.js").read_text(encoding="utf-8")
 
 
 def decoded(sent: object) -> bytes:
     """A drawing as an image's bytes. Raises `ValueError` for what no canvas of this page sends."""
-    if not isinstance(sent, str) or not sent.startswith(PREFIX) or len(sent) > MOST_LETTERS:
+    if not isinstance(sent, str) or not sent.startswith(PREFIX) or len(sent) > LONGEST_DRAWING:
         raise ValueError("the drawing is too large, or none")
     return b64decode(sent.removeprefix(PREFIX), validate=True)

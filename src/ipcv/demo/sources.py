@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
-from ipcv.demo.drawings import SCRIPT, STYLE, TEMPLATE, decoded
+from ipcv.demo.drawings import CANVAS, CANVAS_SCRIPT, CANVAS_STYLE, decoded
 from ipcv.inputs.media import is_video
 
 SOURCES = A_PICTURE, A_DRAWING, A_CLIP = "Picture", "Drawing", "Clip"
@@ -45,9 +45,9 @@ class Sources:
         with gr.Group(visible=False) as shows_drawing:
             self.drawing = gr.HTML(
                 "",
-                html_template=TEMPLATE,
-                css_template=STYLE,
-                js_on_load=SCRIPT,
+                html_template=CANVAS,
+                css_template=CANVAS_STYLE,
+                js_on_load=CANVAS_SCRIPT,
                 padding=True,
             )
         with gr.Group(visible=False) as shows_clip:
