@@ -26,7 +26,9 @@ def show_plan(model: str, given: dict[str, Any]) -> None:
 
     config = load_config(model)
     settings = Settings.from_config(given, config)
-    terminal.console().print(_facts(settings), _pictures(config, settings), sep="\n")
+    with terminal.working("counting"):
+        pictures = _pictures(config, settings)
+    terminal.console().print(_facts(settings), pictures, sep="\n")
 
 
 def _facts(settings: Settings) -> Table:

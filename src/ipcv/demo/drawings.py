@@ -5,15 +5,15 @@ from __future__ import annotations
 from base64 import b64decode
 from pathlib import Path
 
-SIDE = 448
+CANVAS_SIDE = 448
 """Pixels of a drawing, in both directions."""
 
 PREFIX = "data:image/png;base64,"
 LONGEST_DRAWING = 2_000_000
-"""Of a drawing as it is sent: twice what `SIDE` takes uncompressed."""
+"""Of a drawing as it is sent: twice what `CANVAS_SIDE` takes uncompressed."""
 
 CANVAS = f"""
-<canvas width="{SIDE}" height="{SIDE}" aria-label="Drawing"></canvas>
+<canvas width="{CANVAS_SIDE}" height="{CANVAS_SIDE}" aria-label="Drawing"></canvas>
 <p>
   <label>Colour <input type="color" value="#1f5fbf"></label>
   <button type="button">Clear</button>
