@@ -20,7 +20,6 @@ CANVAS = f"""
 </p>
 """
 CANVAS_STYLE = """
-background: var(--block-background-fill);
 canvas {
   display: block;
   width: 320px;
@@ -30,7 +29,8 @@ canvas {
   touch-action: none;
   cursor: crosshair;
 }
-p { display: flex; justify-content: center; align-items: center; gap: 1rem; margin: 0.5rem; }
+p { display: flex; justify-content: center; align-items: center; gap: 1rem; margin: 0.5rem 0 0; }
+button { background: var(--block-background-fill) !important; }
 label { display: flex; align-items: center; gap: 0.5rem; }
 """
 CANVAS_SCRIPT = (Path(__file__).parent / "canvas.js").read_text(encoding="utf-8")

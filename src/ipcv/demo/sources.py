@@ -48,7 +48,6 @@ class Sources:
                 html_template=CANVAS,
                 css_template=CANVAS_STYLE,
                 js_on_load=CANVAS_SCRIPT,
-                padding=True,
             )
         with gr.Group(visible=False) as shows_clip:
             clip = gr.Video(label=A_CLIP, sources=["upload"], height=HEIGHT, buttons=[])
