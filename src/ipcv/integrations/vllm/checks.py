@@ -40,9 +40,8 @@ def settings_of(vllm_config: Any) -> Settings | None:
     refusals = {
         "cudagraph_mm_encoder: graphs of the whole encoder do not know which patches belong "
         "together; ipcv has encoder_graphs": compilation.cudagraph_mm_encoder,
-        "compile_mm_encoder: a compiled block cannot be given fewer patches": (
-            compilation.compile_mm_encoder
-        ),
+        "compile_mm_encoder: a block is compiled once, and here its attention differs from call "
+        "to call": compilation.compile_mm_encoder,
         "mm_encoder_attn_backend FLASHINFER: it counts patches in units of its own": (
             multimodal.mm_encoder_attn_backend == AttentionBackendEnum.FLASHINFER
         ),

@@ -176,7 +176,7 @@ def allocated(given: Arguments, length: int, segments: int) -> Arguments:
         if not isinstance(value, Tensor):
             return value
         if name == LONGEST:  # the host reads it
-            return torch.tensor(length, dtype=value.dtype)
+            return torch.tensor(length, dtype=value.dtype, device="cpu")
         return value.new_empty(segments + 1 if name == BOUNDARIES else length, *value.shape[1:])
 
     return {name: room(name, value) for name, value in given.items()}

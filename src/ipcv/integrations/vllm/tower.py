@@ -73,9 +73,9 @@ class Tower(EncoderAdapter):
     ) -> Any:
         """Kept rows attend all rows, or, counting by their sizes, each other."""
         if keys is None:
-            _, kept = self.segments(arguments.get("cu_seqlens"), selection)
-            own = attention.attn, kept, selection.bias, self.places(selection)
-            ask = partial(self.count, *own)
+            _, left = self.segments(arguments.get("cu_seqlens"), selection)
+            own = left, selection.bias, self.places(selection)
+            ask = partial(self.count, attention.attn, *own)
             pruned = self.prune_arguments(arguments, selection)
             return run_with(attention, queries, self.others(pruned), ask)
         others = self.others(arguments)
