@@ -125,7 +125,7 @@ def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     path = tmp_path / "ipcv.json"
     ipcv.save(path, ipcv.Preset(ipcv.IPCV(4, 0.5)))
     asked = split({"settings": str(path), "reduction_ratio": 0.6, "keep_tokens": 1})
-    assert asked[1:] == ("auto", None)
+    assert asked[1:] == ("auto", None, False)
     assert asked.vision.vision_for(ipcv.IPCV()) == ipcv.IPCV(4, 0.6)
     assert serve(MODEL, "--settings", str(path)) == 0
     ipcv.save(path, ipcv.Preset(ToMe(0.1)))
