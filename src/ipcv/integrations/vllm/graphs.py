@@ -23,7 +23,7 @@ from ipcv.vision.pruning import PruningEngine
 MOST_ROWS = 4096
 """With more rows the device has work enough, and blocks run as they are."""
 WARM_UP = 3
-BOUNDARIES, LONGEST, BIAS = "cu_seqlens", "max_seqlen", "bias"
+BOUNDARIES, MAX_SEQLEN, BIAS = "cu_seqlens", "max_seqlen", "bias"
 
 
 class Stretch(NamedTuple):
@@ -175,7 +175,7 @@ def allocated(given: Arguments, length: int, segments: int) -> Arguments:
     def room(name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        if name == LONGEST:  # the host reads it
+        if name == MAX_SEQLEN:  # the host reads it
             return torch.tensor(length, dtype=value.dtype, device="cpu")
         return value.new_empty(segments + 1 if name == BOUNDARIES else length, *value.shape[1:])
 
@@ -188,7 +188,7 @@ def write(given: Arguments, buffers: Arguments, length: int) -> None:
     All rows that fill up are in one segment; those behind it are empty.
     """
     for name, value in given.items():
-        if isinstance(value, Tensor) and name != LONGEST:
+        if isinstance(value, Tensor) and name != MAX_SEQLEN:
             buffers[name][: len(value)] = value
             buffers[name][len(value) :] = length if name == BOUNDARIES else 0
 
