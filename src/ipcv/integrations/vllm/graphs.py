@@ -135,23 +135,29 @@ class Graphs:
             return self.tower.rows(stretch.run(self.tower.like(rows, states), arguments))
 
     def _replay(self, key: tuple[object, ...], call: Callable[[], Tensor], output: Tensor) -> None:
-        """Write into the output what a call returns, by a graph of it that is made only once.
-
-        All graphs share one memory pool: nothing in it outlives a replay.
-        """
+        """Write into the output what a call returns, by a graph of it that is made only once."""
         if key not in self.captured:
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UP):
-                    call()
-            torch.cuda.current_stream().wait_stream(stream)
-            pool = next((known.pool() for known in self.captured.values()), None)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):
-                output.copy_(call())
-            self.captured[key] = graph
+            self.captured[key] = capture(call, output, next(iter(self.captured.values()), None))
         self.captured[key].replay()
+
+
+def capture(
+    call: Callable[[], Tensor], output: Tensor, other: torch.cuda.CUDAGraph | None
+) -> torch.cuda.CUDAGraph:
+    """A graph that writes into the output what a call returns.
+
+    It shares its memory with another one, for nothing in there outlives a replay.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph, pool = torch.cuda.CUDAGraph(), None if other is None else other.pool()
+    with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):
+        output.copy_(call())
+    return graph
 
 
 def stretches(engine: PruningEngine[Any], tower: Tower) -> list[range]:
