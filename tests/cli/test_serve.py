@@ -33,12 +33,12 @@ def serve(*arguments: str) -> int:
 
 def test_settings_and_flags_are_handed_on(vllm: list[list[str]]) -> None:
     options = ["--method", "ipcv", "--reduction-ratio", "0.5", "--set", "prune_layer=4"]
-    options += ["--attention", "full"]
+    options += ["--attention", "full", "--encoder-graphs"]
     assert serve(MODEL, *options, "--", "--port", "8001", "--dtype=half") == 0
     ((*start, settings, _, _, port, number, dtype),) = vllm
     assert start == ["serve", MODEL, "--additional-config"]
     own = {"reduction_ratio": 0.5, "prune_layer": 4}
-    expected = {"method": "ipcv", "attention": "full"} | own
+    expected = {"method": "ipcv", "attention": "full", "encoder_graphs": True} | own
     assert json.loads(settings) == {"ipcv": expected}
     assert [port, number, dtype] == ["--port", "8001", "--dtype=half"]
 
@@ -125,7 +125,7 @@ def test_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     path = tmp_path / "ipcv.json"
     ipcv.save(path, ipcv.Preset(ipcv.IPCV(4, 0.5)))
     asked = split({"settings": str(path), "reduction_ratio": 0.6, "keep_tokens": 1})
-    assert asked[1:] == ("auto", None)
+    assert asked[1:] == ("auto", None, False)
     assert asked.vision.vision_for(ipcv.IPCV()) == ipcv.IPCV(4, 0.6)
     assert serve(MODEL, "--settings", str(path)) == 0
     ipcv.save(path, ipcv.Preset(ToMe(0.1)))

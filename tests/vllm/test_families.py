@@ -240,9 +240,13 @@ def test_video(served: Served) -> None:
 
 
 @contextmanager
-def replaced(served: Served, vision: PruningMethod, attention: str = "full") -> Iterator[None]:
-    """Other settings for a while."""
+def replaced(
+    served: Served, vision: PruningMethod, attention: str = "full", graphs: bool = False
+) -> Iterator[Any]:
+    """Other settings for a while; what captures graphs, if anything is to."""
     from vllm.v1.attention.backends.registry import AttentionBackendEnum
+
+    from ipcv.integrations.vllm.graphs import Graphs
 
     usual: PruningEngine[Any] = on_model(served.llm, lambda model: model.ipcv)
     encoder: Any = usual.adapter.encoder
@@ -251,14 +255,18 @@ def replaced(served: Served, vision: PruningMethod, attention: str = "full") -> 
     usual.detach()
     other, backend = vision.engine(tower, Stats().add), tower.backend
     innermost = tower.attention(tower.blocks[0]).attn
+    below = Graphs(other, tower)
+    if graphs:
+        below.attach()
     other.attach()
     if attention == "flash":  # then vLLM computes the longest segment
         encoder.attn_backend = innermost.attn_backend = AttentionBackendEnum.FLASH_ATTN
     try:
-        yield
+        yield below
     finally:
         encoder.attn_backend = innermost.attn_backend = backend
         other.detach()
+        below.detach()
         usual.attach()
 
 

@@ -35,6 +35,7 @@ def configured(model: Path, ipcv: object, **options: Any) -> Any:
         ({"method": "ipcv", "selector": "best"}, "selector must be one of"),
         ({"method": "ipcv", "scope": "batch"}, 'scope must be "item" in a server'),
         ({"attention": "xformers"}, "attention must be one of auto, sdpa, flash, full"),
+        ({"encoder_graphs": 1}, "encoder_graphs must be true or false, got 1"),
         ({"keep_tokens": 0}, r"keep_tokens must be a number in \(0, 1\], got 0"),
         ([0.5], r"settings must be a JSON object, got \[0.5\]"),
     ],
@@ -75,6 +76,20 @@ def test_wrong_combinations_with_shorter_prompts(
     configured(padded, {}, **options)
     with pytest.raises(ValueError, match=f"cannot be combined with keep_tokens and {message}"):
         configured(padded, {"keep_tokens": 0.5}, **options)
+
+
+def test_a_sharded_encoder_is_not_captured(padded: Path) -> None:
+    options = {"tensor_parallel_size": 2}
+    configured(padded, {"encoder_graphs": True}, **options, mm_encoder_tp_mode="data")
+    with pytest.raises(ValueError, match="cannot be combined with encoder_graphs and a sharded"):
+        configured(padded, {"encoder_graphs": True}, **options)
+
+
+@pytest.mark.parametrize("name", ["internvl", "gemma3", "llava_onevision", "smolvlm", "idefics3"])
+def test_families_without_graphs(tmp_path: Path, name: str) -> None:
+    save_for_vllm(name, tmp_path)
+    with pytest.raises(ValueError, match="encodes batches of tiles"):
+        configured(tmp_path, {"encoder_graphs": True})
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in SHORTENED])

@@ -38,6 +38,7 @@ def _facts(settings: Settings) -> Table:
     table = Table(title="effective settings", box=box.SIMPLE, show_header=False)
     table.add_row("vision encoder", str(settings.vision))
     table.add_row("attention", settings.attention)
+    table.add_row("encoder graphs", "yes" if settings.encoder_graphs else "no")
     table.add_row("language model", str(settings.tokens or "gets all visual tokens"))
     return table
 

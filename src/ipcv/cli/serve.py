@@ -39,6 +39,9 @@ def serve(
     attention: Annotated[
         str, Option(help="How kept patches ask all: auto, sdpa, flash or full.")
     ] = "auto",
+    encoder_graphs: Annotated[
+        bool, Option("--encoder-graphs", help="Capture blocks of the encoder as CUDA graphs.")
+    ] = False,
     require_active: Annotated[
         bool, Option(help="Whether a worker that would not compress must end the server.")
     ] = True,
@@ -55,6 +58,7 @@ def serve(
         "settings": None if file is None else str(file.resolve()),
         "keep_tokens": keep_tokens,
         "attention": attention,
+        "encoder_graphs": encoder_graphs or None,
     }
     given = vision_settings(reduction_ratio, values)
     given |= {name: value for name, value in named.items() if value is not None}

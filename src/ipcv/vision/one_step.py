@@ -98,11 +98,14 @@ class OneStepEngine(PruningEngine[_State]):
 
     def attends(self, index: int) -> bool:
         is_pruned = index >= self.method.prune_layer
-        return self._is_stabilized(index) or (is_pruned and self.adapter.attends_kept)
+        return self.asks_all(index) or (is_pruned and self.adapter.attends_kept)
 
-    def _is_stabilized(self, index: int) -> bool:
-        """Whether removed rows serve as keys and values in this block."""
+    def asks_all(self, index: int) -> bool:
         return self.method.prune_layer <= index < self._behind
+
+    @property
+    def steps(self) -> set[int]:
+        return {self.method.prune_layer - 1, self.method.prune_layer}
 
     def prune(self, call: _State, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
         if index < self.method.prune_layer:
@@ -133,7 +136,7 @@ class OneStepEngine(PruningEngine[_State]):
         self, call: _State, selection: Selection, index: int, queries: Tensor
     ) -> Tensor | None:
         """All normed rows, in the encoder's shape (paper, section 3.3); `queries` are kept ones."""
-        if not self._is_stabilized(index):
+        if not self.asks_all(index):
             return None
         assert call.kept is not None
         (step,) = selection.steps

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -68,6 +69,28 @@ class PruningEngine(VisionEngine[Carried]):
 
     agree: Callable[[Tensor], object] = staticmethod(_nothing_to_do)
     selected: Callable[[Selection], object] = staticmethod(_nothing_to_do)
+
+    @property
+    @abstractmethod
+    def steps(self) -> set[int]:
+        """Blocks before which it looks at rows, or some go."""
+
+    def asks_all(self, index: int) -> bool:
+        """Whether kept rows attend all rows in this block."""
+        return False
+
+    @contextmanager
+    def at_rest(self) -> Iterator[Selection | None]:
+        """Meanwhile attention is left alone; gives what is selected in the running call."""
+        call = self._call
+        if call is None:
+            yield None
+            return
+        selection, call.selection = call.selection, None
+        try:
+            yield selection
+        finally:
+            call.selection = selection
 
     @abstractmethod
     def prune(self, call: Carried, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:

@@ -90,6 +90,10 @@ class StepsEngine(PruningEngine[_State]):
     def begin(self, context: Any, full_outputs: set[int]) -> _State:
         return _State(context, full_outputs)
 
+    @property
+    def steps(self) -> set[int]:
+        return {removal.block for removal in self._removals}
+
     def prune(self, call: _State, index: int, rows: Tensor, hidden_states: Tensor) -> Tensor:
         if index == self.first_block:
             rows = self._start(call, rows, hidden_states)

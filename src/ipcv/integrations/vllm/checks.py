@@ -38,17 +38,21 @@ def settings_of(vllm_config: Any) -> Settings | None:
     multimodal, lora = model_config.multimodal_config, vllm_config.lora_config
     family = SERVED[model_config.hf_config.model_type]
     refusals = {
-        "cudagraph_mm_encoder: graphs of the encoder do not know which patches belong together": (
-            compilation.cudagraph_mm_encoder
-        ),
-        "compile_mm_encoder: a compiled block cannot be given fewer patches": (
-            compilation.compile_mm_encoder
-        ),
+        "cudagraph_mm_encoder: graphs of the whole encoder do not know which patches belong "
+        "together; ipcv has encoder_graphs": compilation.cudagraph_mm_encoder,
+        "compile_mm_encoder: a block is compiled once, and here its attention differs from call "
+        "to call": compilation.compile_mm_encoder,
         "mm_encoder_attn_backend FLASHINFER: it counts patches in units of its own": (
             multimodal.mm_encoder_attn_backend == AttentionBackendEnum.FLASHINFER
         ),
         f"mm_encoder_tp_mode data for {family.name}: it sends tiles of an image to several ranks": (
             family.tiles is not None and multimodal.mm_encoder_tp_mode == "data"
+        ),
+        "encoder_graphs and a sharded encoder: sums over ranks are not captured; take "
+        "mm_encoder_tp_mode data": (
+            settings.encoder_graphs
+            and vllm_config.parallel_config.tensor_parallel_size > 1
+            and multimodal.mm_encoder_tp_mode == "weights"
         ),
         "enable_tower_connector_lora: it counts the patches of every block beforehand": (
             lora is not None and lora.enable_tower_connector_lora

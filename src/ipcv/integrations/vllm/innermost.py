@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -13,9 +15,16 @@ from ipcv.vision.adapters.segments import Segments
 
 def run_with(attention: Any, states: Tensor, others: Arguments, innermost: Any) -> Any:
     """What an attention returns with something else in the place of its innermost part."""
+    with replaced(attention, innermost):
+        return type(attention).forward(attention, states, **others)
+
+
+@contextmanager
+def replaced(attention: Any, innermost: Any) -> Iterator[None]:
+    """Something else is in the place of an attention's innermost part."""
     attention.attn.forward = innermost
     try:
-        return type(attention).forward(attention, states, **others)
+        yield
     finally:
         del attention.attn.forward
 

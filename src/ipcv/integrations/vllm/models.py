@@ -32,6 +32,7 @@ from ipcv.integrations.vllm.batched_towers import (
     SiglipTower,
 )
 from ipcv.integrations.vllm.checks import settings_of
+from ipcv.integrations.vllm.graphs import Graphs
 from ipcv.integrations.vllm.metrics import Counters, Uncounted
 from ipcv.integrations.vllm.packed_towers import (
     DeepStackTower,
@@ -85,6 +86,8 @@ class Compressed:
             # would be fatal: all choose by the states of the first.
             adapter.gather_heads = partial(tensor_model_parallel_all_gather, dim=1)
             self.ipcv.agree = get_tp_group().broadcast
+        if settings.encoder_graphs:
+            Graphs(self.ipcv, adapter).attach()
         self.ipcv.attach()
         logger.info("IPCV active: %s, attention: %s", settings.vision, adapter.asking)
 

@@ -80,6 +80,13 @@ class WindowedTower(PackedTower):
         layout = super().open(arguments, tiles)
         return windowed(layout, partial(window_rows, encoder, grid_thw))
 
+    @property
+    def breaks(self) -> set[int]:
+        """Blocks that attend in whole frames, and those behind them."""
+        encoder: Any = self.encoder
+        frames = set(encoder.fullatt_block_indexes)
+        return frames | {index + 1 for index in frames}
+
 
 class DeepStackTower(PackedTower):
     """Qwen3-VL: mergers read the output of some blocks on the way."""

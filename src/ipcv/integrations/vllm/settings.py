@@ -12,6 +12,7 @@ from ipcv.language.divprune import DivPrune
 from ipcv.settings.methods import PRUNING
 from ipcv.settings.presets import scaled_vision
 from ipcv.settings.typed import Given
+from ipcv.vision.adapters.batched import BatchedEncoder
 from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.pruning import PruningMethod
@@ -38,11 +39,13 @@ class Settings:
             and keys; "full": the engine's own attention on all patches, of which the kept are
             used; "auto": whichever fits the attention backend of the engine's encoder.
         tokens: which visual tokens the language model gets; `None` for all.
+        encoder_graphs: whether blocks between two steps are captured as CUDA graphs.
     """
 
     vision: PruningMethod
     attention: Attention = "auto"
     tokens: DivPrune | None = None
+    encoder_graphs: bool = False
 
     def kept(self, tokens: int) -> int:
         """How many of an item's visual tokens the language model gets."""
@@ -76,7 +79,11 @@ class Settings:
         vision.check(depth)
         if asked.tokens is not None:
             _check_drops(family, hf_config)
-        return cls(vision, asked.attention, asked.tokens)
+        if asked.encoder_graphs and issubclass(family.encoders[0].adapter, BatchedEncoder):
+            raise ValueError(
+                f"ipcv encoder_graphs needs packed rows, and {family.name} encodes batches of tiles"
+            )
+        return cls(vision, asked.attention, asked.tokens, asked.encoder_graphs)
 
 
 class Asked(NamedTuple):
@@ -85,13 +92,15 @@ class Asked(NamedTuple):
     vision: Given
     attention: Attention
     tokens: DivPrune | None
+    encoder_graphs: bool
 
 
 def split(given: object) -> Asked:
     """What was asked for, checked as far as no model is needed.
 
     "settings" names a file of `ipcv tune`, "method" a method, "keep_tokens" the fraction of visual
-    tokens that the language model gets; but for "attention", all else are settings of the method.
+    tokens that the language model gets; but for "attention" and "encoder_graphs", all else are
+    settings of the method.
 
     Raises:
         ValueError: one of them is wrong.
@@ -104,10 +113,13 @@ def split(given: object) -> Asked:
         names = ", ".join(get_args(Attention))
         raise ValueError(f"ipcv attention must be one of {names}, got {attention!r}")
     tokens = _dropping(changes.pop("keep_tokens", 1))
+    encoder_graphs = changes.pop("encoder_graphs", False)
+    if not isinstance(encoder_graphs, bool):
+        raise ValueError(f"ipcv encoder_graphs must be true or false, got {encoder_graphs!r}")
     method, file = changes.pop("method", None), changes.pop("settings", None)
     typed = Given(method, changes, file=file)
     _served(typed, Adaptive(), IPCV())
-    return Asked(typed, attention, tokens)
+    return Asked(typed, attention, tokens, encoder_graphs)
 
 
 def _dropping(keep_tokens: object) -> DivPrune | None:

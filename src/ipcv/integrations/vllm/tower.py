@@ -54,6 +54,11 @@ class Tower(EncoderAdapter):
         """None, unless a kind of encoder says otherwise."""
         return set()
 
+    @property
+    def breaks(self) -> set[int]:
+        """Blocks that the encoder does not simply run on what the one before left."""
+        return {index + 1 for index in self.full_length_outputs({})}
+
     attends_kept = False  # where kept rows attend each other the engine's own attention serves
     goes_on_with_kept = True
     """Whether the attention takes fewer rows back from its innermost part than it gave."""
@@ -68,7 +73,9 @@ class Tower(EncoderAdapter):
     ) -> Any:
         """Kept rows attend all rows, or, counting by their sizes, each other."""
         if keys is None:
-            ask = partial(self._count, attention.attn, selection, arguments.get("cu_seqlens"))
+            _, left = self.segments(arguments.get("cu_seqlens"), selection)
+            own = left, selection.bias, self.places(selection)
+            ask = partial(self.count, attention.attn, *own)
             pruned = self.prune_arguments(arguments, selection)
             return run_with(attention, queries, self.others(pruned), ask)
         others = self.others(arguments)
@@ -105,11 +112,12 @@ class Tower(EncoderAdapter):
     gather_heads: Callable[[Tensor], Tensor] = staticmethod(_as_it_is)
     """`(T, heads, D)` of all ranks, where the heads are sharded."""
 
-    def _count(
+    def count(
         self,
         innermost: Any,
-        selection: Selection,
-        boundaries: Tensor | None,
+        kept: Segments,
+        bias: Tensor | None,
+        places: Tensor | None,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -117,16 +125,16 @@ class Tower(EncoderAdapter):
         max_seqlen: Tensor | None = None,
         sequence_lengths: Tensor | None = None,
     ) -> Tensor:
-        """In the place of the innermost attention: kept rows, which count by their sizes."""
+        """In the place of the innermost attention: kept rows, which count by their sizes.
+
+        `bias` and `places` are a selection's, what follows is the innermost attention's.
+        """
         shape, heads = query.shape, (-1, innermost.num_heads, innermost.head_size)
         query, key, value = (x.reshape(heads) for x in (query, key, value))
-        carried, places = query, self.places(selection)
+        carried = query
         if places is not None:
             query, key, value = (x[places] for x in (query, key, value))
-        _, kept = self.segments(boundaries, selection)
-        output = self._attended(
-            innermost, query, key, value, kept, kept, max_seqlen, selection.bias
-        )
+        output = self._attended(innermost, query, key, value, kept, kept, max_seqlen, bias)
         if places is not None:
             output = torch.zeros_like(carried).index_copy_(0, places, output)
         return output.reshape(shape)
