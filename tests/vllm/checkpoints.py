@@ -23,6 +23,10 @@ QWEN_PROCESSORS = {
     "qwen3_vl_moe": ("Qwen3VL", "Qwen3VL"),
 }
 
+GLM_PROCESSORS = {"glm4v": "Glm4v", "glm4v_moe": "Glm4v", "glm_ocr": "Glm46V"}
+GEMMA4_SIZES = {"patch_size": 4, "max_soft_tokens": 70, "pooling_kernel_size": 2}
+GLM_SIZES = {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 8192}}
+
 
 def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
     """A checkpoint with a processor of images and, where there are, videos; both are returned."""
@@ -32,12 +36,19 @@ def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
         setattr(text, key, value)
     if name in QWEN_PROCESSORS:
         _fit_qwen(name, config, processor.tokenizer)
+    elif name in GLM_PROCESSORS:
+        _fit_glm(name, config, processor.tokenizer)
     else:
         config.image_token_id = processor.image_token_id
         if name == "gemma3":  # whose processor calls the start of an image by that name
             config.image_token_id = processor.tokenizer.image_token_id
-        if name == "llava_onevision":
+        if name in ("llava_onevision", "gemma4"):
             config.video_token_id = processor.video_token_id
+        if name == "gemma4":
+            config.boi_token_id, config.eoi_token_id = processor.tokenizer.convert_tokens_to_ids(
+                [processor.boi_token, processor.eoi_token]
+            )
+            text.vocab_size_per_layer_input = len(processor.tokenizer)
         text.max_position_embeddings = 4096
     text.vocab_size = len(processor.tokenizer)
     text.eos_token_id = processor.tokenizer.eos_token_id
@@ -53,7 +64,11 @@ def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
 def _config(name: str) -> Any:
     if name in FAMILIES:
         return FAMILIES[name].config()
-    return transformers.AutoConfig.for_model(name, **deepcopy(WHOLE[name].options()))
+    options = deepcopy(WHOLE[name].options())
+    if name == "gemma4":
+        options["text_config"] |= TEXT | {"global_head_dim": TEXT["head_dim"]}
+        options["vision_config"] |= {"position_embedding_size": 64, "default_output_length": 70}
+    return transformers.AutoConfig.for_model(name, **options)
 
 
 def _fit_qwen(name: str, config: Any, tokenizer: Any) -> None:
@@ -70,11 +85,29 @@ def _fit_qwen(name: str, config: Any, tokenizer: Any) -> None:
         text.norm_topk_prob, text.shared_expert_intermediate_size = True, 0
 
 
+def _fit_glm(name: str, config: Any, tokenizer: Any) -> None:
+    text, vision = config.text_config, config.vision_config
+    vision.out_hidden_size = TEXT["hidden_size"]
+    rope = MROPE | {"partial_rotary_factor": 1.0}
+    if name == "glm_ocr":  # vLLM takes the width of the merger from there
+        text.intermediate_size = vision.in_channels * vision.out_hidden_size
+    else:
+        rope |= {"partial_rotary_factor": 0.5, "mrope_section": [2, 3, 3]}
+    if name == "glm4v_moe":  # as checkpoints have it
+        text.use_qk_norm = False
+    text.rope_parameters = rope
+    for medium in ("image", "video"):
+        marks = {"": medium, "start_": f"begin_of_{medium}", "end_": f"end_of_{medium}"}
+        for place, mark in marks.items():
+            token = tokenizer.convert_tokens_to_ids(f"<|{mark}|>")
+            setattr(config, f"{medium}_{place}token_id", token)
+
+
 def _rename(file: Path, is_siglip: bool) -> None:
     """As the checkpoints on the hub have it."""
     weights = {}
     for key, weight in load_file(file).items():
-        if ".experts." in key:
+        if ".experts." in key and weight.dim() == 3:  # all of a layer
             weight = weight.transpose(1, 2).contiguous()
         if is_siglip:
             key = key.replace("vision_tower.", "vision_tower.vision_model.")
@@ -95,6 +128,10 @@ def _processor(name: str) -> Any:
             tokenizer=byte_tokenizer(),
             chat_template=CHAT_TEMPLATE,
         )
+    if name in GLM_PROCESSORS:
+        return _glm_processor(GLM_PROCESSORS[name])
+    if name == "gemma4":
+        return _gemma4_processor()
     if name == "internvl":
         return transformers.InternVLProcessor(
             image_processor=transformers.GotOcr2ImageProcessor(**TILES),
@@ -124,4 +161,27 @@ def _processor(name: str) -> Any:
     image_processor = getattr(transformers, image_kind.removesuffix("Pil"))(**image_options)
     return getattr(transformers, kind)(
         image_processor=image_processor, tokenizer=tokenizer, **options
+    )
+
+
+def _glm_processor(kind: str) -> Any:
+    tokenizer = byte_tokenizer()
+    for medium in ("image", "video"):
+        marks = (medium, f"begin_of_{medium}", f"end_of_{medium}")
+        tokenizer.add_tokens([f"<|{mark}|>" for mark in marks], special_tokens=True)
+    return getattr(transformers, f"{kind}Processor")(
+        image_processor=getattr(transformers, f"{kind}ImageProcessor")(**GLM_SIZES),
+        video_processor=getattr(transformers, f"{kind}VideoProcessor")(**GLM_SIZES),
+        tokenizer=tokenizer,
+    )
+
+
+def _gemma4_processor() -> Any:
+    audio = {"audio_token": "<audio>", "boa_token": "<boa>", "eoa_token": "<eoa>"}
+    return transformers.Gemma4Processor(
+        feature_extractor=transformers.Gemma4AudioFeatureExtractor(),
+        image_processor=transformers.Gemma4ImageProcessor(**GEMMA4_SIZES),
+        video_processor=transformers.Gemma4VideoProcessor(**GEMMA4_SIZES),
+        tokenizer=with_tokens(audio, pad_token="<|endoftext|>"),
+        image_seq_length=GEMMA4_SIZES["max_soft_tokens"],
     )

@@ -11,9 +11,10 @@ import pytest
 from ipcv.families import FAMILIES as ALL_FAMILIES
 from tests.checkpoints import save
 from tests.vllm.checkpoints import save_for_vllm
+from tests.vllm.test_families import GLM
 
 FAMILIES = [family.model_types[0] for family in ALL_FAMILIES if family.served]
-SHORTENED = ("qwen2_vl", "qwen2_5_vl")
+SHORTENED = ("qwen2_vl", "qwen2_5_vl", *GLM)
 
 
 def configured(model: Path, ipcv: object, **options: Any) -> Any:

@@ -148,13 +148,15 @@ def test_length_of_a_prompt(padded: Path) -> None:
     assert len(output.prompt_token_ids) == text + ops.keep_count(visual, 1 - KEEP) < visual
 
 
-@pytest.fixture(scope="module")
-def random(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Qwen2.5-VL with random weights."""
-    folder = tmp_path_factory.mktemp("qwen2_5_vl")
-    model, processor = save_for_vllm("qwen2_5_vl", folder)
+@pytest.fixture(scope="module", params=["qwen2_5_vl", "glm4v", "glm_ocr"])
+def random(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """With random weights."""
+    folder = tmp_path_factory.mktemp(request.param)
+    model, processor = save_for_vllm(request.param, folder)
     with engine(folder, SETTINGS) as llm:
-        yield Served("qwen2_5_vl", llm, model, processor)
+        yield Served(request.param, llm, model, processor)
 
 
 def test_images_of_another_family(random: Served) -> None:

@@ -13,6 +13,12 @@ from vllm.distributed import tensor_model_parallel_all_gather
 from vllm.distributed.parallel_state import get_tp_group
 from vllm.logger import init_logger
 from vllm.model_executor.models.gemma3_mm import Gemma3ForConditionalGeneration
+from vllm.model_executor.models.gemma4_mm import Gemma4ForConditionalGeneration
+from vllm.model_executor.models.glm4_1v import (
+    Glm4vForConditionalGeneration,
+    Glm4vMoeForConditionalGeneration,
+)
+from vllm.model_executor.models.glm_ocr import GlmOcrForConditionalGeneration
 from vllm.model_executor.models.idefics3 import Idefics3ForConditionalGeneration
 from vllm.model_executor.models.interns1 import InternS1ForConditionalGeneration
 from vllm.model_executor.models.internvl import InternVLChatModel
@@ -26,6 +32,7 @@ from vllm.model_executor.models.smolvlm import SmolVLMForConditionalGeneration
 from vllm.model_executor.models.utils import StageMissingLayer
 
 from ipcv.integrations.vllm.batched_towers import (
+    Gemma4Tower,
     Idefics3Tower,
     InternVLChatTower,
     InternVLTower,
@@ -35,12 +42,13 @@ from ipcv.integrations.vllm.checks import settings_of
 from ipcv.integrations.vllm.metrics import Counters, Uncounted
 from ipcv.integrations.vllm.packed_towers import (
     DeepStackTower,
+    FramesTower,
     PackedTower,
     PixtralTower,
     WindowedTower,
 )
 from ipcv.integrations.vllm.processors import with_processor
-from ipcv.integrations.vllm.shorter import Shorter
+from ipcv.integrations.vllm.shorter import Shorter, ShorterFrames
 from ipcv.integrations.vllm.tiles import INTERNVL_METHODS, LLAVA_ONEVISION_METHODS, TilesReaders
 from ipcv.integrations.vllm.tower import Tower
 from ipcv.vision.pruning import PruningEngine
@@ -56,7 +64,7 @@ class Compressed:
     """
 
     ipcv: PruningEngine[Any] | None = None
-    tower: ClassVar[type[Tower]]
+    tower: ClassVar[type[Tower] | type[Gemma4Tower]]
     encoder_name: ClassVar[str] = "visual"
     tiles: ClassVar[TilesReaders] = {}
 
@@ -83,7 +91,8 @@ class Compressed:
         if is_sharded:
             # Sums over ranks need not be bitwise the same on each, and one patch more or less
             # would be fatal: all choose by the states of the first.
-            adapter.gather_heads = partial(tensor_model_parallel_all_gather, dim=1)
+            if isinstance(adapter, Tower):
+                adapter.gather_heads = partial(tensor_model_parallel_all_gather, dim=1)
             self.ipcv.agree = get_tp_group().broadcast
         self.ipcv.attach()
         logger.info("IPCV active: %s, attention: %s", settings.vision, adapter.asking)
@@ -118,6 +127,27 @@ class Qwen3VLMoe(Compressed, Qwen3VLMoeForConditionalGeneration):  # type: ignor
 
 
 @with_processor
+class Glm4v(Compressed, ShorterFrames, Glm4vForConditionalGeneration):  # type: ignore[misc]
+    """GLM-4.1V and GLM-4.6V-Flash."""
+
+    tower = FramesTower
+
+
+@with_processor
+class Glm4vMoe(Compressed, ShorterFrames, Glm4vMoeForConditionalGeneration):  # type: ignore[misc]
+    """GLM-4.5V and GLM-4.6V."""
+
+    tower = FramesTower
+
+
+@with_processor
+class GlmOcr(Compressed, ShorterFrames, GlmOcrForConditionalGeneration):  # type: ignore[misc]
+    """GLM-OCR."""
+
+    tower = FramesTower
+
+
+@with_processor
 class InternVL(Compressed, InternS1ForConditionalGeneration):  # type: ignore[misc]
     """InternVL checkpoints for `transformers`."""
 
@@ -148,6 +178,14 @@ class Gemma3(Compressed, Gemma3ForConditionalGeneration):  # type: ignore[misc]
     """Gemma 3: SigLIP's encoder."""
 
     tower = SiglipTower
+    encoder_name = "vision_tower"
+
+
+@with_processor
+class Gemma4(Compressed, Gemma4ForConditionalGeneration):  # type: ignore[misc]
+    """Gemma 4."""
+
+    tower = Gemma4Tower
     encoder_name = "vision_tower"
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import groupby, repeat
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.multimodal.processing import PromptUpdateDetails
 
 import ipcv
 from ipcv.integrations.vllm.settings import KEY, Settings
@@ -67,9 +70,19 @@ class Processor:
 
 
 def _fewer(settings: Settings, placeholders: Any) -> Any:
-    def of_item(item: int) -> list[int]:
-        everything = placeholders(item)
-        return list(everything[: settings.kept(len(everything))])
+    """The same of an item, with less of each run of visual tokens."""
+
+    def of_item(item: int) -> PromptUpdateDetails:
+        given = placeholders(item)
+        if not isinstance(given, PromptUpdateDetails):
+            given = PromptUpdateDetails.from_seq(given)
+        tokens = given.full
+        is_visual = repeat(True) if given.is_embed is None else given.is_embed(tokens).tolist()
+        fewer = list[int]()
+        for visual, run in groupby(zip(is_visual, tokens, strict=False), key=itemgetter(0)):
+            everything = [token for _, token in run]
+            fewer += everything[: settings.kept(len(everything)) if visual else None]
+        return replace(given, full=fewer)
 
     return of_item
 
