@@ -1,6 +1,7 @@
 """Tiny random checkpoints as vLLM takes them, with heads of 32 in the language model."""
 
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def _fit_glm(name: str, config: Any, tokenizer: Any) -> None:
         text.intermediate_size = vision.in_channels * vision.out_hidden_size
     else:
         rope |= {"partial_rotary_factor": 0.5, "mrope_section": [2, 3, 3]}
-    if name == "glm4v_moe":  # as checkpoints have it
+    if name == "glm4v":  # as checkpoints have it
+        text.attention_bias = True
+    if name == "glm4v_moe":
         text.use_qk_norm = False
     text.rope_parameters = rope
     for medium in ("image", "video"):
@@ -117,38 +120,13 @@ def _rename(file: Path, is_siglip: bool) -> None:
 
 def _processor(name: str) -> Any:
     """Needs torchvision."""
-    tokenizer = with_tokens(pad_token="<|endoftext|>")
     if name in QWEN_PROCESSORS:
-        family, video_family = QWEN_PROCESSORS[name]
-        video = getattr(transformers, f"{video_family}VideoProcessor")(**QWEN[1])
-        normalization = {"image_mean": video.image_mean, "image_std": video.image_std}
-        return getattr(transformers, f"{family}Processor")(
-            image_processor=transformers.Qwen2VLImageProcessor(**QWEN[1], **normalization),
-            video_processor=video,
-            tokenizer=byte_tokenizer(),
-            chat_template=CHAT_TEMPLATE,
-        )
+        return _qwen_processor(*QWEN_PROCESSORS[name])
     if name in GLM_PROCESSORS:
         return _glm_processor(GLM_PROCESSORS[name])
-    if name == "gemma4":
-        return _gemma4_processor()
-    if name == "internvl":
-        return transformers.InternVLProcessor(
-            image_processor=transformers.GotOcr2ImageProcessor(**TILES),
-            video_processor=transformers.InternVLVideoProcessor(size=SQUARE),
-            tokenizer=tokenizer,
-            image_seq_length=16,
-            chat_template=CHAT_TEMPLATE,
-        )
-    if name == "mistral3":
-        return transformers.PixtralProcessor(
-            image_processor=transformers.PixtralImageProcessor(
-                patch_size={"height": 8, "width": 8}, size={"longest_edge": 2 * SIDE}
-            ),
-            tokenizer=tokenizer,
-            patch_size=4,
-            spatial_merge_size=2,
-        )
+    if (make := OTHER_PROCESSORS.get(name)) is not None:
+        return make()
+    tokenizer = with_tokens(pad_token="<|endoftext|>")
     if name == "gemma3":  # vLLM looks for these
         tokenizer.add_tokens(["\n" * count for count in range(1, 5)])
     kind, options, image_kind, image_options = PROCESSORS[name]
@@ -161,6 +139,38 @@ def _processor(name: str) -> Any:
     image_processor = getattr(transformers, image_kind.removesuffix("Pil"))(**image_options)
     return getattr(transformers, kind)(
         image_processor=image_processor, tokenizer=tokenizer, **options
+    )
+
+
+def _qwen_processor(family: str, video_family: str) -> Any:
+    video = getattr(transformers, f"{video_family}VideoProcessor")(**QWEN[1])
+    normalization = {"image_mean": video.image_mean, "image_std": video.image_std}
+    return getattr(transformers, f"{family}Processor")(
+        image_processor=transformers.Qwen2VLImageProcessor(**QWEN[1], **normalization),
+        video_processor=video,
+        tokenizer=byte_tokenizer(),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _internvl_processor() -> Any:
+    return transformers.InternVLProcessor(
+        image_processor=transformers.GotOcr2ImageProcessor(**TILES),
+        video_processor=transformers.InternVLVideoProcessor(size=SQUARE),
+        tokenizer=with_tokens(pad_token="<|endoftext|>"),
+        image_seq_length=16,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _pixtral_processor(merge: int) -> Any:
+    return transformers.PixtralProcessor(
+        image_processor=transformers.PixtralImageProcessor(
+            patch_size={"height": 4 * merge, "width": 4 * merge}, size={"longest_edge": 2 * SIDE}
+        ),
+        tokenizer=with_tokens(pad_token="<|endoftext|>"),
+        patch_size=4,
+        spatial_merge_size=merge,
     )
 
 
@@ -185,3 +195,10 @@ def _gemma4_processor() -> Any:
         tokenizer=with_tokens(audio, pad_token="<|endoftext|>"),
         image_seq_length=GEMMA4_SIZES["max_soft_tokens"],
     )
+
+
+OTHER_PROCESSORS = {
+    "internvl": _internvl_processor,
+    "mistral3": partial(_pixtral_processor, merge=2),
+    "gemma4": _gemma4_processor,
+}
