@@ -25,6 +25,8 @@ QWEN_PROCESSORS = {
 }
 
 GLM_PROCESSORS = {"glm4v": "Glm4v", "glm4v_moe": "Glm4v", "glm_ocr": "Glm46V"}
+INSIDE = ("gemma3", "llava-clip", "llava_onevision")
+"""Where the encoder's weights have another name around them."""
 GEMMA4_SIZES = {"patch_size": 4, "max_soft_tokens": 70, "pooling_kernel_size": 2}
 GLM_SIZES = {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 8192}}
 
@@ -58,13 +60,16 @@ def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
     randomize(model)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    _rename(folder / "model.safetensors", is_siglip=name in ("gemma3", "llava_onevision"))
+    _rename(folder / "model.safetensors", is_inside=name in INSIDE)
     return model, processor
 
 
 def _config(name: str) -> Any:
     if name in FAMILIES:
-        return FAMILIES[name].config()
+        config = FAMILIES[name].config()
+        if name == "llava-clip":  # vLLM leaves blocks out that nobody asks for
+            config.vision_feature_layer = -1
+        return config
     options = deepcopy(WHOLE[name].options())
     if name == "gemma4":
         options["text_config"] |= TEXT | {"global_head_dim": TEXT["head_dim"]}
@@ -106,13 +111,13 @@ def _fit_glm(name: str, config: Any, tokenizer: Any) -> None:
             setattr(config, f"{medium}_{place}token_id", token)
 
 
-def _rename(file: Path, is_siglip: bool) -> None:
+def _rename(file: Path, is_inside: bool) -> None:
     """As the checkpoints on the hub have it."""
     weights = {}
     for key, weight in load_file(file).items():
         if ".experts." in key and weight.dim() == 3:  # all of a layer
             weight = weight.transpose(1, 2).contiguous()
-        if is_siglip:
+        if is_inside:
             key = key.replace("vision_tower.", "vision_tower.vision_model.")
         weights[key] = weight
     save_file(weights, file, metadata={"format": "pt"})
@@ -199,6 +204,7 @@ def _gemma4_processor() -> Any:
 
 OTHER_PROCESSORS = {
     "internvl": _internvl_processor,
+    "llava": partial(_pixtral_processor, merge=1),
     "mistral3": partial(_pixtral_processor, merge=2),
     "gemma4": _gemma4_processor,
 }

@@ -22,7 +22,7 @@ from tests.vllm.conftest import engine, on_model
 
 VISION = ipcv.IPCV(prune_layer=1, reduction_ratio=0.65, stabilization_layers=2)
 SETTINGS = {"method": "ipcv", **VISION.to_dict()}
-FAMILIES = [family.model_types[0] for family in ALL_FAMILIES if family.served]
+FAMILIES = [family.model_types[0] for family in ALL_FAMILIES if family.served] + ["llava-clip"]
 NEW_TOKENS = 6
 
 
@@ -50,6 +50,8 @@ MARKS = {
     "mistral3": ("[IMG]", ""),
     "gemma3": ("<start_of_image>", ""),
     "gemma4": ("<image>", "<|video|>"),
+    "llava": ("[IMG]", ""),
+    "llava-clip": ("<image>", ""),
     "llava_onevision": ("<image>", "<video>"),
     "smolvlm": ("<image>", ""),
     "idefics3": ("<image>", ""),

@@ -71,6 +71,12 @@ class SiglipTower(BatchedTower):
         return int(arguments["pixel_values"].shape[-1] // config.patch_size)
 
 
+class ClipTower(SiglipTower):
+    """CLIP: a CLS token before the patches."""
+
+    protected = 1
+
+
 class Idefics3Tower(BatchedTower):
     """Idefics3 and SmolVLM: images of different size are padded to one."""
 

@@ -6,12 +6,15 @@ A class has the name of the architecture that it serves, without `ForConditional
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+from torch import nn
 from vllm.distributed import tensor_model_parallel_all_gather
 from vllm.distributed.parallel_state import get_tp_group
 from vllm.logger import init_logger
+from vllm.model_executor.models.clip import CLIPVisionModel
 from vllm.model_executor.models.gemma3_mm import Gemma3ForConditionalGeneration
 from vllm.model_executor.models.gemma4_mm import Gemma4ForConditionalGeneration
 from vllm.model_executor.models.glm4_1v import (
@@ -22,16 +25,20 @@ from vllm.model_executor.models.glm_ocr import GlmOcrForConditionalGeneration
 from vllm.model_executor.models.idefics3 import Idefics3ForConditionalGeneration
 from vllm.model_executor.models.interns1 import InternS1ForConditionalGeneration
 from vllm.model_executor.models.internvl import InternVLChatModel
+from vllm.model_executor.models.llava import LlavaForConditionalGeneration
 from vllm.model_executor.models.llava_onevision import LlavaOnevisionForConditionalGeneration
 from vllm.model_executor.models.mistral3 import Mistral3ForConditionalGeneration
+from vllm.model_executor.models.pixtral import PixtralHFVisionModel
 from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl_moe import Qwen3VLMoeForConditionalGeneration
+from vllm.model_executor.models.siglip import SiglipVisionModel
 from vllm.model_executor.models.smolvlm import SmolVLMForConditionalGeneration
 from vllm.model_executor.models.utils import StageMissingLayer
 
 from ipcv.integrations.vllm.batched_towers import (
+    ClipTower,
     Gemma4Tower,
     Idefics3Tower,
     InternVLChatTower,
@@ -48,6 +55,7 @@ from ipcv.integrations.vllm.packed_towers import (
     WindowedTower,
 )
 from ipcv.integrations.vllm.processors import with_processor
+from ipcv.integrations.vllm.settings import Attention
 from ipcv.integrations.vllm.shorter import Shorter, ShorterFrames
 from ipcv.integrations.vllm.tiles import INTERNVL_METHODS, LLAVA_ONEVISION_METHODS, TilesReaders
 from ipcv.integrations.vllm.tower import Tower
@@ -64,7 +72,7 @@ class Compressed:
     """
 
     ipcv: PruningEngine[Any] | None = None
-    tower: ClassVar[type[Tower] | type[Gemma4Tower]]
+    tower: ClassVar[Callable[[nn.Module, Attention], Tower | Gemma4Tower]]
     encoder_name: ClassVar[str] = "visual"
     tiles: ClassVar[TilesReaders] = {}
 
@@ -189,11 +197,31 @@ class Gemma4(Compressed, Gemma4ForConditionalGeneration):  # type: ignore[misc]
     encoder_name = "vision_tower"
 
 
+LLAVA_TOWERS = {
+    CLIPVisionModel: ClipTower,
+    SiglipVisionModel: SiglipTower,
+    PixtralHFVisionModel: PixtralTower,
+}
+
+
+def llava_tower(encoder: nn.Module, attention: Attention = "auto") -> Tower:
+    """The adapter for the encoder that a checkpoint of LLaVA names."""
+    return LLAVA_TOWERS[type(encoder)](encoder, attention)
+
+
+@with_processor
+class Llava(Compressed, LlavaForConditionalGeneration):  # type: ignore[misc]
+    """LLaVA 1.5, and Pixtral in its place."""
+
+    tower = staticmethod(llava_tower)
+    encoder_name = "vision_tower"
+
+
 @with_processor
 class LlavaOnevision(Compressed, LlavaOnevisionForConditionalGeneration):  # type: ignore[misc]
-    """LLaVA-OneVision: SigLIP's encoder."""
+    """LLaVA-OneVision."""
 
-    tower = SiglipTower
+    tower = staticmethod(llava_tower)
     encoder_name = "vision_tower"
     tiles = LLAVA_ONEVISION_METHODS
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, cached_property, partial
 from hashlib import blake2b
 from itertools import groupby, repeat
 from operator import itemgetter
@@ -50,9 +51,9 @@ class Processor:
     blocks in the prefix cache, that differ where settings do.
     """
 
-    def __init__(self, info: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(info, *args, **kwargs)  # type: ignore[call-arg]
-        self._settings = remembered(info)
+    @cached_property
+    def _settings(self) -> Settings | None:
+        return remembered(self.info)  # type: ignore[attr-defined]
 
     def _get_mm_hashes(self, inputs: Any) -> dict[str, list[str]]:
         hashes: dict[str, list[str]] = super()._get_mm_hashes(inputs)  # type: ignore[misc]
@@ -99,10 +100,23 @@ def with_processor(model: ModelClass) -> ModelClass:
     """
     stock: Any = model._processor_factory  # type: ignore[attr-defined]
     register = MULTIMODAL_REGISTRY.register_processor(
-        type(stock.processor.__name__, (Processor, stock.processor), {}),
-        info=type(stock.info.__name__, (Info, stock.info), {}),
+        partial(_made_with, Processor, stock.processor),
+        info=partial(_made_with, Info, stock.info),
         dummy_inputs=stock.dummy_inputs,
     )
     model.__name__ = model.__bases__[-1].__name__
     registered: ModelClass = register(model)
     return registered
+
+
+def _made_with(part: type, factory: Callable[..., Any], *args: Any) -> Any:
+    """What a class or a function makes, with our part in it."""
+    made = factory(*args)
+    ours = object.__new__(_with(part, type(made)))
+    vars(ours).update(vars(made))
+    return ours
+
+
+@cache
+def _with(part: type, kind: type) -> type:
+    return type(kind.__name__, (part, kind), {})
