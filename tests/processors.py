@@ -129,12 +129,12 @@ def image_processor(name: str) -> Any:
     )
 
 
-def with_tokens(**special: str) -> PreTrainedTokenizerFast:
-    """The tokenizer with the special tokens of all families but Qwen's."""
+def with_tokens(more: dict[str, str] | None = None, **special: str) -> PreTrainedTokenizerFast:
+    """The tokenizer with the special tokens of all families but Qwen's, and some more."""
     tokenizer = byte_tokenizer()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer,
         eos_token=tokenizer.eos_token,
-        extra_special_tokens=TOKENS,
+        extra_special_tokens=TOKENS | (more or {}),
         **special,
     )

@@ -1,6 +1,7 @@
 """Tiny random checkpoints as vLLM takes them, with heads of 32 in the language model."""
 
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ QWEN_PROCESSORS = {
     "qwen3_vl_moe": ("Qwen3VL", "Qwen3VL"),
 }
 
+GLM_PROCESSORS = {"glm4v": "Glm4v", "glm4v_moe": "Glm4v", "glm_ocr": "Glm46V"}
+INSIDE = ("gemma3", "llava-clip", "llava_onevision")
+"""Where the encoder's weights have another name around them."""
+GEMMA4_SIZES = {"patch_size": 4, "max_soft_tokens": 70, "pooling_kernel_size": 2}
+GLM_SIZES = {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 8192}}
+
 
 def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
     """A checkpoint with a processor of images and, where there are, videos; both are returned."""
@@ -32,12 +39,19 @@ def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
         setattr(text, key, value)
     if name in QWEN_PROCESSORS:
         _fit_qwen(name, config, processor.tokenizer)
+    elif name in GLM_PROCESSORS:
+        _fit_glm(name, config, processor.tokenizer)
     else:
         config.image_token_id = processor.image_token_id
         if name == "gemma3":  # whose processor calls the start of an image by that name
             config.image_token_id = processor.tokenizer.image_token_id
-        if name == "llava_onevision":
+        if name in ("llava_onevision", "gemma4"):
             config.video_token_id = processor.video_token_id
+        if name == "gemma4":
+            config.boi_token_id, config.eoi_token_id = processor.tokenizer.convert_tokens_to_ids(
+                [processor.boi_token, processor.eoi_token]
+            )
+            text.vocab_size_per_layer_input = len(processor.tokenizer)
         text.max_position_embeddings = 4096
     text.vocab_size = len(processor.tokenizer)
     text.eos_token_id = processor.tokenizer.eos_token_id
@@ -46,14 +60,21 @@ def save_for_vllm(name: str, folder: Path) -> tuple[Any, Any]:
     randomize(model)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    _rename(folder / "model.safetensors", is_siglip=name in ("gemma3", "llava_onevision"))
+    _rename(folder / "model.safetensors", is_inside=name in INSIDE)
     return model, processor
 
 
 def _config(name: str) -> Any:
     if name in FAMILIES:
-        return FAMILIES[name].config()
-    return transformers.AutoConfig.for_model(name, **deepcopy(WHOLE[name].options()))
+        config = FAMILIES[name].config()
+        if name == "llava-clip":  # vLLM leaves blocks out that nobody asks for
+            config.vision_feature_layer = -1
+        return config
+    options = deepcopy(WHOLE[name].options())
+    if name == "gemma4":
+        options["text_config"] |= TEXT | {"global_head_dim": TEXT["head_dim"]}
+        options["vision_config"] |= {"position_embedding_size": 64, "default_output_length": 70}
+    return transformers.AutoConfig.for_model(name, **options)
 
 
 def _fit_qwen(name: str, config: Any, tokenizer: Any) -> None:
@@ -70,13 +91,33 @@ def _fit_qwen(name: str, config: Any, tokenizer: Any) -> None:
         text.norm_topk_prob, text.shared_expert_intermediate_size = True, 0
 
 
-def _rename(file: Path, is_siglip: bool) -> None:
+def _fit_glm(name: str, config: Any, tokenizer: Any) -> None:
+    text, vision = config.text_config, config.vision_config
+    vision.out_hidden_size = TEXT["hidden_size"]
+    rope = MROPE | {"partial_rotary_factor": 1.0}
+    if name == "glm_ocr":  # vLLM takes the width of the merger from there
+        text.intermediate_size = vision.in_channels * vision.out_hidden_size
+    else:
+        rope |= {"partial_rotary_factor": 0.5, "mrope_section": [2, 3, 3]}
+    if name == "glm4v":  # as checkpoints have it
+        text.attention_bias = True
+    if name == "glm4v_moe":
+        text.use_qk_norm = False
+    text.rope_parameters = rope
+    for medium in ("image", "video"):
+        marks = {"": medium, "start_": f"begin_of_{medium}", "end_": f"end_of_{medium}"}
+        for place, mark in marks.items():
+            token = tokenizer.convert_tokens_to_ids(f"<|{mark}|>")
+            setattr(config, f"{medium}_{place}token_id", token)
+
+
+def _rename(file: Path, is_inside: bool) -> None:
     """As the checkpoints on the hub have it."""
     weights = {}
     for key, weight in load_file(file).items():
-        if ".experts." in key:
+        if ".experts." in key and weight.dim() == 3:  # all of a layer
             weight = weight.transpose(1, 2).contiguous()
-        if is_siglip:
+        if is_inside:
             key = key.replace("vision_tower.", "vision_tower.vision_model.")
         weights[key] = weight
     save_file(weights, file, metadata={"format": "pt"})
@@ -84,34 +125,13 @@ def _rename(file: Path, is_siglip: bool) -> None:
 
 def _processor(name: str) -> Any:
     """Needs torchvision."""
-    tokenizer = with_tokens(pad_token="<|endoftext|>")
     if name in QWEN_PROCESSORS:
-        family, video_family = QWEN_PROCESSORS[name]
-        video = getattr(transformers, f"{video_family}VideoProcessor")(**QWEN[1])
-        normalization = {"image_mean": video.image_mean, "image_std": video.image_std}
-        return getattr(transformers, f"{family}Processor")(
-            image_processor=transformers.Qwen2VLImageProcessor(**QWEN[1], **normalization),
-            video_processor=video,
-            tokenizer=byte_tokenizer(),
-            chat_template=CHAT_TEMPLATE,
-        )
-    if name == "internvl":
-        return transformers.InternVLProcessor(
-            image_processor=transformers.GotOcr2ImageProcessor(**TILES),
-            video_processor=transformers.InternVLVideoProcessor(size=SQUARE),
-            tokenizer=tokenizer,
-            image_seq_length=16,
-            chat_template=CHAT_TEMPLATE,
-        )
-    if name == "mistral3":
-        return transformers.PixtralProcessor(
-            image_processor=transformers.PixtralImageProcessor(
-                patch_size={"height": 8, "width": 8}, size={"longest_edge": 2 * SIDE}
-            ),
-            tokenizer=tokenizer,
-            patch_size=4,
-            spatial_merge_size=2,
-        )
+        return _qwen_processor(*QWEN_PROCESSORS[name])
+    if name in GLM_PROCESSORS:
+        return _glm_processor(GLM_PROCESSORS[name])
+    if (make := OTHER_PROCESSORS.get(name)) is not None:
+        return make()
+    tokenizer = with_tokens(pad_token="<|endoftext|>")
     if name == "gemma3":  # vLLM looks for these
         tokenizer.add_tokens(["\n" * count for count in range(1, 5)])
     kind, options, image_kind, image_options = PROCESSORS[name]
@@ -125,3 +145,66 @@ def _processor(name: str) -> Any:
     return getattr(transformers, kind)(
         image_processor=image_processor, tokenizer=tokenizer, **options
     )
+
+
+def _qwen_processor(family: str, video_family: str) -> Any:
+    video = getattr(transformers, f"{video_family}VideoProcessor")(**QWEN[1])
+    normalization = {"image_mean": video.image_mean, "image_std": video.image_std}
+    return getattr(transformers, f"{family}Processor")(
+        image_processor=transformers.Qwen2VLImageProcessor(**QWEN[1], **normalization),
+        video_processor=video,
+        tokenizer=byte_tokenizer(),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _internvl_processor() -> Any:
+    return transformers.InternVLProcessor(
+        image_processor=transformers.GotOcr2ImageProcessor(**TILES),
+        video_processor=transformers.InternVLVideoProcessor(size=SQUARE),
+        tokenizer=with_tokens(pad_token="<|endoftext|>"),
+        image_seq_length=16,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _pixtral_processor(merge: int) -> Any:
+    return transformers.PixtralProcessor(
+        image_processor=transformers.PixtralImageProcessor(
+            patch_size={"height": 4 * merge, "width": 4 * merge}, size={"longest_edge": 2 * SIDE}
+        ),
+        tokenizer=with_tokens(pad_token="<|endoftext|>"),
+        patch_size=4,
+        spatial_merge_size=merge,
+    )
+
+
+def _glm_processor(kind: str) -> Any:
+    tokenizer = byte_tokenizer()
+    for medium in ("image", "video"):
+        marks = (medium, f"begin_of_{medium}", f"end_of_{medium}")
+        tokenizer.add_tokens([f"<|{mark}|>" for mark in marks], special_tokens=True)
+    return getattr(transformers, f"{kind}Processor")(
+        image_processor=getattr(transformers, f"{kind}ImageProcessor")(**GLM_SIZES),
+        video_processor=getattr(transformers, f"{kind}VideoProcessor")(**GLM_SIZES),
+        tokenizer=tokenizer,
+    )
+
+
+def _gemma4_processor() -> Any:
+    audio = {"audio_token": "<audio>", "boa_token": "<boa>", "eoa_token": "<eoa>"}
+    return transformers.Gemma4Processor(
+        feature_extractor=transformers.Gemma4AudioFeatureExtractor(),
+        image_processor=transformers.Gemma4ImageProcessor(**GEMMA4_SIZES),
+        video_processor=transformers.Gemma4VideoProcessor(**GEMMA4_SIZES),
+        tokenizer=with_tokens(audio, pad_token="<|endoftext|>"),
+        image_seq_length=GEMMA4_SIZES["max_soft_tokens"],
+    )
+
+
+OTHER_PROCESSORS = {
+    "internvl": _internvl_processor,
+    "llava": partial(_pixtral_processor, merge=1),
+    "mistral3": partial(_pixtral_processor, merge=2),
+    "gemma4": _gemma4_processor,
+}

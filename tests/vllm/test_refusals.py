@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from ipcv.families import FAMILIES as ALL_FAMILIES
 from tests.checkpoints import save
 from tests.vllm.checkpoints import save_for_vllm
+from tests.vllm.test_families import FAMILIES, GLM
 
-FAMILIES = [family.model_types[0] for family in ALL_FAMILIES if family.served]
-SHORTENED = ("qwen2_vl", "qwen2_5_vl")
+SHORTENED = ("qwen2_vl", "qwen2_5_vl", *GLM)
 
 
 def configured(model: Path, ipcv: object, **options: Any) -> Any:
@@ -112,8 +111,8 @@ def test_tiles_of_one_image_on_several_ranks(tmp_path: Path) -> None:
 
 def test_other_models(tmp_path: Path) -> None:
 
-    save("llava-clip", tmp_path)
-    with pytest.raises(ValueError, match="ipcv cannot compress a llava in vLLM; it can: qwen2_vl"):
+    save("llava_next", tmp_path)
+    with pytest.raises(ValueError, match="cannot compress a llava_next in vLLM; it can: qwen2_vl"):
         configured(tmp_path, {})
 
 

@@ -82,6 +82,7 @@ BATCHED = (
         decoder=ANY_DECODER,
         patches_per_token=lambda config: 1,
         fixed_image_length=True,
+        served={"llava": "LlavaForConditionalGeneration"},
         remote_code={
             "llava_llama": (
                 "LlavaForConditionalGeneration or LlavaNextForConditionalGeneration (llava-hf)"

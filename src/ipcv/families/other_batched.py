@@ -36,6 +36,7 @@ OTHER_BATCHED = (
         (batched_encoder("Gemma4VisionModel", Gemma4Encoder, "padded patch sequences, rotary"),),
         "google/gemma-4-e2b-it",
         item="image or video frame",
+        served={"gemma4": "Gemma4ForConditionalGeneration"},
     ),
     Family(
         "Llama 4",

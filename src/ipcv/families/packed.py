@@ -124,6 +124,7 @@ PACKED = (
         "zai-org/GLM-4.1V-9B-Thinking",
         item="image or video frame",
         decoder=decoder(("Glm4vTextModel",)),
+        served={"glm4v": "Glm4vForConditionalGeneration"},
     ),
     Family(
         "GLM-4.5V",
@@ -132,6 +133,7 @@ PACKED = (
         "zai-org/GLM-4.5V",
         item="image or video frame",
         decoder=decoder(("Glm4vMoeTextModel",)),
+        served={"glm4v_moe": "Glm4vMoeForConditionalGeneration"},
     ),
     Family(
         "GLM-OCR",
@@ -140,6 +142,7 @@ PACKED = (
         "zai-org/GLM-OCR",
         item="image or video frame",
         decoder=decoder(("GlmOcrTextModel",)),
+        served={"glm_ocr": "GlmOcrForConditionalGeneration"},
     ),
     Family(
         "GLM-5.3",

@@ -7,12 +7,14 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ipcv.core import ops
 from ipcv.core.arguments import Arguments
+from ipcv.integrations.vllm.settings import Attention
 from ipcv.integrations.vllm.tower import Tower
 from ipcv.vision.adapters.batched import BatchedEncoder
+from ipcv.vision.adapters.gemma4 import Gemma4Encoder
 from ipcv.vision.adapters.rectangles import places_carried
 from ipcv.vision.adapters.segments import Segments
 from ipcv.vision.selection import Selection
@@ -69,10 +71,32 @@ class SiglipTower(BatchedTower):
         return int(arguments["pixel_values"].shape[-1] // config.patch_size)
 
 
+class ClipTower(SiglipTower):
+    """CLIP: a CLS token before the patches."""
+
+    protected = 1
+
+
 class Idefics3Tower(BatchedTower):
     """Idefics3 and SmolVLM: images of different size are padded to one."""
 
     padding_argument = "patch_attention_mask"
+
+
+class Gemma4Tower(Gemma4Encoder):
+    """Gemma 4: that of `transformers`, whole on every rank; vLLM calls its parts one by one."""
+
+    blocks_path = "layers"
+
+    def __init__(self, encoder: nn.Module, attention: Attention = "auto") -> None:
+        super().__init__(encoder.get_submodule("encoder"))
+        config: Any = encoder.config
+        self.asking: str = config._attn_implementation
+        if attention not in ("auto", self.asking):
+            raise ValueError(
+                f"ipcv attention must be auto or {self.asking} for Gemma 4, whose vision encoder "
+                f"vLLM takes from transformers, got {attention}"
+            )
 
 
 def _runs(lengths: Sequence[int], device: torch.device) -> Segments:

@@ -9,23 +9,36 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar
 
+from torch import nn
 from vllm.distributed import tensor_model_parallel_all_gather
 from vllm.distributed.parallel_state import get_tp_group
 from vllm.logger import init_logger
+from vllm.model_executor.models.clip import CLIPVisionModel
 from vllm.model_executor.models.gemma3_mm import Gemma3ForConditionalGeneration
+from vllm.model_executor.models.gemma4_mm import Gemma4ForConditionalGeneration
+from vllm.model_executor.models.glm4_1v import (
+    Glm4vForConditionalGeneration,
+    Glm4vMoeForConditionalGeneration,
+)
+from vllm.model_executor.models.glm_ocr import GlmOcrForConditionalGeneration
 from vllm.model_executor.models.idefics3 import Idefics3ForConditionalGeneration
 from vllm.model_executor.models.interns1 import InternS1ForConditionalGeneration
 from vllm.model_executor.models.internvl import InternVLChatModel
+from vllm.model_executor.models.llava import LlavaForConditionalGeneration
 from vllm.model_executor.models.llava_onevision import LlavaOnevisionForConditionalGeneration
 from vllm.model_executor.models.mistral3 import Mistral3ForConditionalGeneration
+from vllm.model_executor.models.pixtral import PixtralHFVisionModel
 from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl import Qwen3VLForConditionalGeneration
 from vllm.model_executor.models.qwen3_vl_moe import Qwen3VLMoeForConditionalGeneration
+from vllm.model_executor.models.siglip import SiglipVisionModel
 from vllm.model_executor.models.smolvlm import SmolVLMForConditionalGeneration
 from vllm.model_executor.models.utils import StageMissingLayer
 
 from ipcv.integrations.vllm.batched_towers import (
+    ClipTower,
+    Gemma4Tower,
     Idefics3Tower,
     InternVLChatTower,
     InternVLTower,
@@ -36,12 +49,13 @@ from ipcv.integrations.vllm.graphs import Graphs
 from ipcv.integrations.vllm.metrics import Counters, Uncounted
 from ipcv.integrations.vllm.packed_towers import (
     DeepStackTower,
+    FramesTower,
     PackedTower,
     PixtralTower,
     WindowedTower,
 )
 from ipcv.integrations.vllm.processors import with_processor
-from ipcv.integrations.vllm.shorter import Shorter
+from ipcv.integrations.vllm.shorter import Shorter, ShorterFrames
 from ipcv.integrations.vllm.tiles import INTERNVL_METHODS, LLAVA_ONEVISION_METHODS, TilesReaders
 from ipcv.integrations.vllm.tower import Tower
 from ipcv.vision.pruning import PruningEngine
@@ -57,7 +71,7 @@ class Compressed:
     """
 
     ipcv: PruningEngine[Any] | None = None
-    tower: ClassVar[type[Tower]]
+    tower: ClassVar[type[Tower] | type[Gemma4Tower]]
     encoder_name: ClassVar[str] = "visual"
     tiles: ClassVar[TilesReaders] = {}
 
@@ -71,7 +85,7 @@ class Compressed:
             return
         if settings.tokens is not None:
             self.ipcv_settings = settings
-        adapter = self.tower(encoder, settings.attention)
+        adapter = self.tower_of(encoder)(encoder, settings.attention)
         adapter.tile_sources = [
             (self, name, partial(read, self))  # type: ignore[misc]
             for name, read in self.tiles.items()
@@ -84,12 +98,18 @@ class Compressed:
         if is_sharded:
             # Sums over ranks need not be bitwise the same on each, and one patch more or less
             # would be fatal: all choose by the states of the first.
-            adapter.gather_heads = partial(tensor_model_parallel_all_gather, dim=1)
+            if isinstance(adapter, Tower):
+                adapter.gather_heads = partial(tensor_model_parallel_all_gather, dim=1)
             self.ipcv.agree = get_tp_group().broadcast
-        if settings.encoder_graphs:
+        if settings.encoder_graphs and isinstance(adapter, Tower):
             Graphs(self.ipcv, adapter).attach()
         self.ipcv.attach()
         logger.info("IPCV active: %s, attention: %s", settings.vision, adapter.asking)
+
+    @classmethod
+    def tower_of(cls, encoder: nn.Module) -> type[Tower] | type[Gemma4Tower]:
+        """The adapter's class for an encoder."""
+        return cls.tower
 
 
 @with_processor
@@ -118,6 +138,27 @@ class Qwen3VLMoe(Compressed, Qwen3VLMoeForConditionalGeneration):  # type: ignor
     """Qwen3-VL with mixtures of experts."""
 
     tower = DeepStackTower
+
+
+@with_processor
+class Glm4v(Compressed, ShorterFrames, Glm4vForConditionalGeneration):  # type: ignore[misc]
+    """GLM-4.1V and GLM-4.6V-Flash."""
+
+    tower = FramesTower
+
+
+@with_processor
+class Glm4vMoe(Compressed, ShorterFrames, Glm4vMoeForConditionalGeneration):  # type: ignore[misc]
+    """GLM-4.5V and GLM-4.6V."""
+
+    tower = FramesTower
+
+
+@with_processor
+class GlmOcr(Compressed, ShorterFrames, GlmOcrForConditionalGeneration):  # type: ignore[misc]
+    """GLM-OCR."""
+
+    tower = FramesTower
 
 
 @with_processor
@@ -155,11 +196,40 @@ class Gemma3(Compressed, Gemma3ForConditionalGeneration):  # type: ignore[misc]
 
 
 @with_processor
-class LlavaOnevision(Compressed, LlavaOnevisionForConditionalGeneration):  # type: ignore[misc]
-    """LLaVA-OneVision: SigLIP's encoder."""
+class Gemma4(Compressed, Gemma4ForConditionalGeneration):  # type: ignore[misc]
+    """Gemma 4."""
 
-    tower = SiglipTower
+    tower = Gemma4Tower
     encoder_name = "vision_tower"
+
+
+LLAVA_TOWERS: dict[type[nn.Module], type[Tower]] = {
+    CLIPVisionModel: ClipTower,
+    SiglipVisionModel: SiglipTower,
+    PixtralHFVisionModel: PixtralTower,
+}
+
+
+class AnyOfLlava(Compressed):
+    """Whose checkpoints name one of several encoders."""
+
+    encoder_name = "vision_tower"
+
+    @classmethod
+    def tower_of(cls, encoder: nn.Module) -> type[Tower]:
+        """That of the encoder's class."""
+        return LLAVA_TOWERS[type(encoder)]
+
+
+@with_processor
+class Llava(AnyOfLlava, LlavaForConditionalGeneration):  # type: ignore[misc]
+    """LLaVA 1.5, and Pixtral in its place."""
+
+
+@with_processor
+class LlavaOnevision(AnyOfLlava, LlavaOnevisionForConditionalGeneration):  # type: ignore[misc]
+    """LLaVA-OneVision."""
+
     tiles = LLAVA_ONEVISION_METHODS
 
 

@@ -88,6 +88,23 @@ class WindowedTower(PackedTower):
         return frames | {index + 1 for index in frames}
 
 
+class FramesTower(PackedTower):
+    """GLM-4.1V and GLM-OCR: the frames of a video are images."""
+
+    def open(self, arguments: Arguments, tiles: Sequence[int]) -> Layout:
+        grids = torch.as_tensor(arguments["grid_thw"]).tolist()
+        frames = [(1, height, width) for count, height, width in grids for _ in range(count)]
+        return super().open(arguments | {"grid_thw": frames}, tiles)
+
+    def rows(self, hidden_states: Tensor) -> Tensor:
+        """A copy: on CUDA a block's second norm writes over what the block was given."""
+        return super().rows(hidden_states).clone()
+
+    def unpack(self, hidden_states: Tensor, selection: Selection) -> Tensor:
+        """No copy: nobody looks at kept rows once their block has run."""
+        return super().rows(hidden_states)
+
+
 class DeepStackTower(PackedTower):
     """Qwen3-VL: mergers read the output of some blocks on the way."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, cached_property, partial
 from hashlib import blake2b
+from itertools import groupby, repeat
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.multimodal.processing import PromptUpdateDetails
 
 import ipcv
 from ipcv.integrations.vllm.settings import KEY, Settings
@@ -47,9 +51,9 @@ class Processor:
     blocks in the prefix cache, that differ where settings do.
     """
 
-    def __init__(self, info: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(info, *args, **kwargs)  # type: ignore[call-arg]
-        self._settings = remembered(info)
+    @cached_property
+    def _settings(self) -> Settings | None:
+        return remembered(self.info)  # type: ignore[attr-defined]
 
     def _get_mm_hashes(self, inputs: Any) -> dict[str, list[str]]:
         hashes: dict[str, list[str]] = super()._get_mm_hashes(inputs)  # type: ignore[misc]
@@ -67,9 +71,19 @@ class Processor:
 
 
 def _fewer(settings: Settings, placeholders: Any) -> Any:
-    def of_item(item: int) -> list[int]:
-        everything = placeholders(item)
-        return list(everything[: settings.kept(len(everything))])
+    """The same of an item, with less of each run of visual tokens."""
+
+    def of_item(item: int) -> PromptUpdateDetails:
+        given = placeholders(item)
+        if not isinstance(given, PromptUpdateDetails):
+            given = PromptUpdateDetails.from_seq(given)
+        tokens = given.full
+        is_visual = repeat(True) if given.is_embed is None else given.is_embed(tokens).tolist()
+        fewer = list[int]()
+        for visual, run in groupby(zip(is_visual, tokens, strict=False), key=itemgetter(0)):
+            everything = [token for _, token in run]
+            fewer += everything[: settings.kept(len(everything)) if visual else None]
+        return replace(given, full=fewer)
 
     return of_item
 
@@ -86,10 +100,23 @@ def with_processor(model: ModelClass) -> ModelClass:
     """
     stock: Any = model._processor_factory  # type: ignore[attr-defined]
     register = MULTIMODAL_REGISTRY.register_processor(
-        type(stock.processor.__name__, (Processor, stock.processor), {}),
-        info=type(stock.info.__name__, (Info, stock.info), {}),
+        partial(_made_with, Processor, stock.processor),
+        info=partial(_made_with, Info, stock.info),
         dummy_inputs=stock.dummy_inputs,
     )
     model.__name__ = model.__bases__[-1].__name__
     registered: ModelClass = register(model)
     return registered
+
+
+def _made_with(part: type, factory: Callable[..., Any], *args: Any) -> Any:
+    """What a class or a function makes, with our part in it."""
+    made = factory(*args)
+    ours: Any = object.__new__(_with(part, type(made)))  # type: ignore[arg-type]
+    vars(ours).update(vars(made))
+    return ours
+
+
+@cache
+def _with(part: type, kind: type) -> type:
+    return type(kind.__name__, (part, kind), {})

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 
 from ipcv.core import ops
 from ipcv.families import FAMILIES, Family
+from ipcv.families.records import EncoderKind
 from ipcv.language.divprune import DivPrune
 from ipcv.settings.methods import PRUNING
 from ipcv.settings.presets import scaled_vision
@@ -70,8 +71,8 @@ class Settings:
                 + ", ".join(SERVED)
             )
         asked = split(given)
-        depth = _depth(hf_config)
-        vision = _served(asked.vision, Adaptive(), scaled_vision(family.encoders[0], depth))
+        depth, encoder = _depth(hf_config), _encoder(family, hf_config)
+        vision = _served(asked.vision, Adaptive(), scaled_vision(encoder, depth))
         if isinstance(vision, IPCV) and vision.scope != "item":
             raise ValueError(
                 'ipcv scope must be "item" in a server: no answer may depend on other requests'
@@ -79,7 +80,7 @@ class Settings:
         vision.check(depth)
         if asked.tokens is not None:
             _check_drops(family, hf_config)
-        if asked.encoder_graphs and issubclass(family.encoders[0].adapter, BatchedEncoder):
+        if asked.encoder_graphs and issubclass(encoder.adapter, BatchedEncoder):
             raise ValueError(
                 f"ipcv encoder_graphs needs packed rows, and {family.name} encodes batches of tiles"
             )
@@ -147,6 +148,15 @@ def _served(typed: Given, *presets: PruningMethod) -> PruningMethod:
     if not isinstance(vision, PruningMethod):
         raise ValueError(f"a server prunes by {', '.join(PRUNING)}, not by {type(vision).__name__}")
     return vision
+
+
+def _encoder(family: Family, hf_config: Any) -> EncoderKind:
+    """The vision encoder that a configuration names, or the family's usual one."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    name = MODEL_MAPPING_NAMES.get(hf_config.vision_config.model_type)
+    named = (kind for kind in family.encoders if kind.class_name == name)
+    return next(named, family.encoders[0])
 
 
 def _depth(hf_config: Any) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -86,7 +87,7 @@ class Shorter:
                 input_tokens, mm_features
             )
         positions, done, following = [], 0, 0
-        for first, t, h, w, factor in self.iter_mm_grid_thw(mm_features):  # type: ignore[attr-defined]
+        for first, t, h, w, factor in self._token_grids(mm_features):
             text, visual = first - done, settings.kept(t * h * w)
             positions.append(torch.arange(following, following + text))
             following += text
@@ -96,6 +97,12 @@ class Shorter:
         rest = len(input_tokens) - done
         positions.append(torch.arange(following, following + rest))
         return torch.cat(positions).expand(3, -1).clone(), following - done
+
+    def _token_grids(self, mm_features: list[Any]) -> Iterator[tuple[int, int, int, int, float]]:
+        """Of each run of visual tokens where it starts, frames, rows, columns, time per frame."""
+        grids: Iterator[tuple[int, int, int, int, float]]
+        grids = self.iter_mm_grid_thw(mm_features)  # type: ignore[attr-defined]
+        return grids
 
     def embed_input_ids(
         self,
@@ -128,6 +135,31 @@ class Shorter:
             added.masked_scatter_(places.is_visual.to(added.device).expand(3, -1), places.offsets)
             positions[:, :length] += added  # in place: graphs read this memory
         return super().forward(input_ids, positions, *args, **kwargs)  # type: ignore[misc]
+
+
+class ShorterFrames(Shorter):
+    """The same for models in whose prompts the frames of a video are apart."""
+
+    def _shortened(
+        self,
+        items: Sequence[Tensor],
+        grids: Sequence[Sequence[int]],
+        seconds: Sequence[float] | None = None,
+    ) -> Sequence[Tensor]:
+        if self.ipcv_settings is None:
+            return items
+        counts = [t for t, _, _ in grids]
+        frames = [f for item, t in zip(items, counts, strict=True) for f in item.chunk(t)]
+        sizes = [(1, h, w) for t, h, w in grids for _ in range(t)]
+        shortened = iter(super()._shortened(frames, sizes))
+        return tuple(torch.cat(list(islice(shortened, t))) for t in counts)
+
+    def _token_grids(self, mm_features: list[Any]) -> Iterator[tuple[int, int, int, int, float]]:
+        side = self.config.vision_config.spatial_merge_size  # type: ignore[attr-defined]
+        for feature in sorted(mm_features, key=lambda feature: feature.mm_position.offset):
+            _, h, w = feature.data[f"{feature.modality}_grid_thw"].data.tolist()
+            for first, _ in feature.mm_position.extract_embeds_range():
+                yield first, 1, h // side, w // side, 1.0
 
 
 def offsets_of(t: int, h: int, w: int, factor: float) -> Tensor:
