@@ -10,7 +10,7 @@ run: .venv/.run
 
 # One process per core, of one thread each.
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # Half an hour, or FUZZ=seconds, of damaged files; `make test` takes a minute of it.
 FUZZ ?= 1800
