@@ -74,7 +74,9 @@ def test_every_vision_language_model_runs_whole():
     assert not missing, f"supported, but never run as a whole model: {missing}"
 
 
-@pytest.mark.parametrize("name", ["CLIP", "Siglip", "Siglip2"])
+@pytest.mark.parametrize(
+    "name", ["CLIP", "Siglip", "Siglip2", "Aimv2", "AltCLIP", "ChineseCLIP", "MetaClip2"]
+)
 def test_contrastive_models(name):
     text = TEXT | {"max_position_embeddings": 8}
     vision = VISION | {"image_size": SIDE}
