@@ -4,9 +4,10 @@ from functools import partial
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 import ipcv
-from ipcv.families import family_of, find_decoder
+from ipcv.families import adapter_for, family_of, find_decoder
 from tests.families.whole import WHOLE, build, inputs
 from tests.language.masked import dropped_columns, masked
 from tests.vision.adapters.families import IMAGE_TOKEN, tokens
@@ -48,6 +49,39 @@ def test_tiles_compete_within_their_image(name):
             model(**given)
         kept.append(handle.kept_indices[-1])
     assert torch.equal(*kept)
+
+
+def test_an_encoder_encodes_once_for_its_decoder():
+    """The decoder's calls get the pixels too, and what was made of them."""
+    model, prompt = build("t5gemma2"), inputs("t5gemma2")
+    given = prompt["decoder_input_ids"].shape[1]
+    with ipcv.compress(model, VISION) as handle:
+        output = model.generate(
+            **prompt,
+            max_new_tokens=4,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    assert len(handle.stats) == 1
+    with ipcv.compress(model, VISION):
+        expected = model(**prompt | {"decoder_input_ids": output.sequences[:, :-1]}).logits
+    logits = torch.stack(output.logits, 1)
+    torch.testing.assert_close(logits, expected[:, given - 1 :], atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["pi0", "t5gemma2"])
+def test_parts_around_the_encoder(name):
+    """They are compressed alone, and none has a language model that can be."""
+    model = build(name)
+    encoder = adapter_for(model).encoder
+    parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+    around = [part for part in parts if any(inner is encoder for inner in part.modules())]
+    assert len(around) > 3
+    assert all(adapter_for(part).encoder is encoder for part in around)
+    for part in around:
+        with pytest.raises(ValueError, match=f"side of {type(part).__name__} cannot be compressed"):
+            ipcv.compress(part, language=ipcv.FastV(1))
 
 
 def layer_of(model):

@@ -69,7 +69,8 @@ def build(name: str, attention: str = "sdpa") -> nn.Module:
         with torch.no_grad():
             for parameter in (*find_decoder(model).model.parameters(), *model.lm_head.parameters()):
                 parameter.normal_(0, 0.3, generator=generator)
-    model.generation_config.eos_token_id = None  # never stop early
+    if model.can_generate():
+        model.generation_config.eos_token_id = None  # never stop early
     return model.eval()
 
 
@@ -141,17 +142,14 @@ def naflex() -> dict:
     }
 
 
-def gemma4() -> Whole:
+def gemma4(others: dict | None = None, **text) -> Whole:
+    """`others`: what it takes beside the images."""
+
     def config() -> dict:
         return {
             "image_token_id": IMAGE_TOKEN,
             "vision_config": towers.TOWERS["gemma4_vision"].config().to_dict(),
-            "text_config": TEXT
-            | {
-                "global_head_dim": 8,
-                "hidden_size_per_layer_input": 8,
-                "vocab_size_per_layer_input": 64,
-            },
+            "text_config": TEXT | {"global_head_dim": 8} | text,
         }
 
     def make() -> dict:
@@ -159,9 +157,18 @@ def gemma4() -> Whole:
         return {
             "pixel_values": taken["pixel_values"],
             "image_position_ids": taken["pixel_position_ids"],
-        }
+        } | (others or {})
 
     return Whole(config, make, (6, 12), (24, 48))
+
+
+def robot() -> dict:
+    """Images of two cameras, and what a robot is to do next, as noise."""
+    return in_one_row_with_mask() | {
+        "state": random("state", 1, 8),
+        "noise": random("actions", 1, 6, 8),
+        "timestep": torch.ones(1),
+    }
 
 
 MTEXT = TEXT | MROPE
@@ -199,6 +206,8 @@ AUDIO = {
     "output_dim": 32,
     "num_mel_bins": 8,
 }
+DECODED = {"decoder_input_ids": torch.tensor([[1, 10, 11, 12]])}
+"""What the decoder takes where the prompt goes to an encoder."""
 QUERIES = {
     "num_query_tokens": 4,
     "qformer_config": {
@@ -221,10 +230,12 @@ QWEN = VISION_WIDTH | {"patch_size": 4, "num_heads": 4, "depth": 4}
 WINDOWS = {"window_size": 16, "fullatt_block_indexes": [1, 3]}
 PIXTRAL = {"model_type": "pixtral", "head_dim": 8}
 COHERE = {"downsample_factor": 2, "alignment_intermediate_size": 32}
+GLM46V = packed("glm4v_vision", text_config=MTEXT | {"model_type": "glm4v_text"})
 
 WHOLE = {
     "glm4v": packed("glm4v_vision", text_config=MTEXT),
-    "glm46v": packed("glm4v_vision", text_config=MTEXT | {"model_type": "glm4v_text"}),
+    "glm46v": GLM46V,
+    "glmga": GLM46V,  # of the same classes
     "glm4v_moe": packed("glm4v_moe_vision", text_config=ALL_ROTARY | GLM_EXPERTS),
     "glm_ocr": packed("glm_ocr_vision", text_config=ALL_ROTARY),
     "ernie4_5_vl_moe": packed(
@@ -363,7 +374,8 @@ WHOLE = {
         (12, 12),
         (48, 48),
     ),
-    "gemma4": gemma4(),
+    "gemma4": gemma4(hidden_size_per_layer_input=8, vocab_size_per_layer_input=64),
+    "diffusion_gemma": gemma4(DECODED, num_experts=2, top_k_experts=1, moe_intermediate_size=16),
     "llama4": batched(
         {
             "intermediate_size": 128,
@@ -472,6 +484,38 @@ WHOLE = {
             "global_attn_indexes": [1],
             "window_size": 2,
         },
+    ),
+    "t5gemma2": Whole(
+        lambda: {
+            "image_token_index": IMAGE_TOKEN,
+            "encoder": {
+                "vision_config": VISION | SIGLIP | {"image_size": SIDE},
+                "text_config": TEXT,
+                "mm_tokens_per_image": 16,
+            },
+            "decoder": TEXT,
+        },
+        lambda: squares(**DECODED),
+        (16, 16),
+        (64, 64),
+    ),
+    "pi0": Whole(
+        lambda: {
+            "vlm_config": {
+                "model_type": "paligemma",
+                "image_token_id": IMAGE_TOKEN,
+                "vision_config": VISION | SIGLIP | {"image_size": SIDE},
+                "text_config": TEXT | {"model_type": "gemma"},
+                "projection_dim": 32,
+            },
+            "dit_config": TEXT | {"model_type": "gemma"},
+            "chunk_size": 6,
+            "max_state_dim": 8,
+            "max_action_dim": 8,
+        },
+        robot,
+        (64, 64),
+        (64, 64),
     ),
     "shieldgemma2": batched(SIGLIP, "", 16, mm_tokens_per_image=16),
     "kosmos-2": batched(

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Dinov2Config
 
 from ipcv.inputs.loading import load
+from tests.families.whole import build
 
 
 @pytest.fixture
@@ -48,6 +49,12 @@ def test_unsupported_model_type_says_why(copy: Path) -> None:
     edit_config(copy, model_type="chameleon")
     with pytest.raises(ValueError, match=r"chameleon.*not supported.*convolutions"):
         load(copy, device="cpu")
+
+
+def test_a_model_that_generates_no_text(tmp_path: Path) -> None:
+    build("pi0").config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="a pi0 answers no questions: it generates no text"):
+        load(tmp_path, device="cpu")
 
 
 def test_remote_code_is_refused(copy: Path) -> None:

@@ -75,7 +75,7 @@ BORROWED = (
         tiles=LLAVA_TILES,
     ),
     Family("ShieldGemma 2", ("shieldgemma2",), (SIGLIP,), "google/shieldgemma-2-4b-it"),
-    Family("T5Gemma 2", ("t5gemma2",), (SIGLIP,), "google/t5gemma-2-270m-270m"),
+    Family("T5Gemma 2", ("t5gemma2", "t5gemma2_encoder"), (SIGLIP,), "google/t5gemma-2-270m-270m"),
     Family("pi0", ("pi0",), (SIGLIP,), "lerobot/pi0_base"),
     Family(
         "Aria",

@@ -184,8 +184,8 @@ def _generator(model: nn.Module, owner: nn.Module) -> nn.Module:
         if generates and any(owner is part for part in module.modules()):
             return module
     raise ValueError(
-        f"the language side of {type(model).__name__} cannot be compressed on its own, as it does "
-        "not see how the full model generates: pass the full model, which has generate()"
+        f"the language side of {type(model).__name__} cannot be compressed, as it has no "
+        "generate(): where it is part of a model that does, pass the full model"
     )
 
 

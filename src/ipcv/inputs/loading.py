@@ -18,7 +18,10 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
@@ -58,6 +61,9 @@ def load(
         check_files(source, trust_remote_code)
         config = AutoConfig.from_pretrained(source, **options)
         family_of(config.model_type)
+        stock = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING.get(type(config), None)
+        if not encoder_alone and stock is not None and not stock.can_generate():
+            raise ValueError(f"a {config.model_type} answers no questions: it generates no text")
         if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
             processor = load_processor(source, config.model_type, **options)
             loader: Any = AutoModelForImageTextToText

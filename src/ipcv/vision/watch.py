@@ -14,6 +14,8 @@ from ipcv.core.hooks import Hooked
 from ipcv.vision.engine import VisionEngine
 
 PIXELS = ("pixel_values", "pixel_values_videos")
+ENCODED = ("mm_encoder_outputs", "encoder_outputs")
+"""What `generate` has encoded before, and gives beside the pixels."""
 
 
 class Watch(Hooked[Any]):
@@ -41,8 +43,9 @@ class Watch(Hooked[Any]):
     def _watched(self, arguments: Arguments) -> Iterator[None]:
         self._encoder.has_run = False
         yield
-        has_pixels = any(arguments.get(name) is not None for name in PIXELS)
-        is_encoded = arguments.get("mm_encoder_outputs") is not None
+        has_pixels, is_encoded = (
+            any(arguments.get(name) is not None for name in names) for names in (PIXELS, ENCODED)
+        )
         is_missing = has_pixels and not is_encoded and not self._encoder.has_run
         if is_missing and not self._has_warned:
             self._has_warned = True
