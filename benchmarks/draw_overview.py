@@ -15,10 +15,9 @@ from ipcv.inputs.loading import load
 from ipcv.inputs.overlay import draw_overlay
 from ipcv.inputs.prompt import EXAMPLE_QUESTION, Media, build_inputs
 from ipcv.models import EXAMPLE, TINY
-from ipcv.vision.one_step import OneStepMethod
 from write_tables import ROOT, read
 
-METHODS = ("published", "mixed-resolution", "tome-decreasing", "downsample")
+METHODS = ("ipcv", "published", "pixelprune", "tome-decreasing", "downsample")
 
 
 def kept_patches() -> tuple[Image.Image, str, float]:
@@ -27,7 +26,7 @@ def kept_patches() -> tuple[Image.Image, str, float]:
     media = [Media((Image.open(EXAMPLE).convert("RGB"),))]
     inputs = build_inputs(model, processor, media, EXAMPLE_QUESTION)
     vision = ipcv.preset(model).vision
-    assert isinstance(vision, OneStepMethod)
+    assert isinstance(vision, ipcv.Adaptive)
     with torch.inference_mode(), ipcv.compress(model, vision) as handle:
         output = model.generate(**inputs)
     answer = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -51,7 +50,7 @@ def plot_scores(axes: Axes, suite: dict[str, Any], prior: float) -> None:
 
 def main() -> None:
     """Write ``docs/overview.png``."""
-    suite, controls = read("suite"), read("controls")
+    suite, controls = read("suite"), read("controls-pictures")
     overlay, answer, ratio = kept_patches()
     figure, (left, middle, right) = pyplot().subplots(
         1, 3, figsize=(12, 4), width_ratios=(1, 1, 1.15), layout="constrained"

@@ -17,24 +17,25 @@ from ipcv.models import TINY
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 TABLES = ROOT / "benchmarks" / "README.md"
-OURS = "mixed-resolution 0.5"
-"""What the README shows of ours."""
+OURS = "ipcv 0.65"
+"""What the README shows of ours: the embedded model's preset."""
 
 SHOWN = ("uncompressed", OURS, "downsample 0.35", "downsample 0.5")
 """The rows of the suite that the README has."""
 
 COMPARED = (
     "uncompressed",
+    "ipcv 0.5",
+    "ipcv 0.65",
+    "ipcv 0.8",
+    "adaptive 0.65",
     "published 0.5",
     "published 0.65",
-    "mixed-resolution 0.35",
-    "mixed-resolution 0.5",
-    "mixed-resolution 0.65",
-    "tome-decreasing 0.65",
     "tome-decreasing 0.8",
+    "pixelprune 0.5",
+    "pixelprune 0.65",
     "downsample 0.35",
     "downsample 0.5",
-    "downsample+mixed-resolution 0.35",
 )
 """The rows that help to choose a method, about the times that people ask for."""
 
@@ -112,19 +113,26 @@ def equal_time(
     return table(["encoder time", *(f"{time:g}" for time in compared["times"])], rows)
 
 
-def by_kind(results: dict[str, Any], methods: Sequence[str] = ()) -> str:
+def by_kind(
+    results: dict[str, Any],
+    methods: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+    scale: float = 1,
+    digits: int = 3,
+) -> str:
     """Quality at one encoder time, by kind of content; bold where one method is clear of all."""
-    kinds = results["best"]["kinds"]
-    methods = methods or list(dict.fromkeys(m for k in kinds.values() for m in k["qualities"]))
+    known = results["best"]["kinds"]
+    columns = {name: known[name] for name in kinds or known}
+    methods = methods or list(dict.fromkeys(m for k in columns.values() for m in k["qualities"]))
 
     def cell(method: str, best: dict[str, Any]) -> str:
         if method not in best["qualities"]:
             return "-"
         mark = "**" if best["decided"] and method == best["method"] else ""
-        return f"{mark}{plus_minus(best['qualities'][method])}{mark}"
+        return f"{mark}{plus_minus(best['qualities'][method], scale, digits)}{mark}"
 
-    rows = [[method, *(cell(method, best) for best in kinds.values())] for method in methods]
-    return table([f"at {results['best']['time']:g} of the time", *kinds], rows)
+    rows = [[method, *(cell(method, best) for best in columns.values())] for method in methods]
+    return table([f"at {results['best']['time']:g} of the time", *columns], rows)
 
 
 def by_size(results: dict[str, Any]) -> str:
@@ -173,17 +181,21 @@ def fill(path: Path, marker: str, text: str) -> None:
 def main() -> None:
     """Fill all files."""
     suite, parts, language = read("suite"), read("suite-parts"), read("suite-language")
-    fill(ROOT / "README.md", "scores", accuracy({n: suite["variants"][n] for n in SHOWN}))
-    compared = {name: suite["variants"][name] for name in COMPARED}
-    fill(ROOT / "docs" / "which-method.md", "scores", accuracy(compared))
+    pictures = tuple(name for name in PICTURES if name in suite["variants"]["uncompressed"])
+    shown, compared = (
+        {name: suite["variants"][name] for name in names} for names in (SHOWN, COMPARED)
+    )
+    fill(ROOT / "README.md", "scores", accuracy(shown, pictures))
+    fill(ROOT / "docs" / "which-method.md", "scores", accuracy(compared, pictures))
     fill(TINY / "README.md", "reference", accuracy(read("controls")["variants"]))
-    fill(TINY / "README.md", "vision", accuracy(suite["variants"]))
+    controls = accuracy(read("controls-pictures")["variants"], pictures)
+    for path in (TINY / "README.md", TABLES):
+        fill(path, "pictures", controls)
+    fill(TINY / "README.md", "vision", accuracy(suite["variants"], pictures))
     fill(TINY / "README.md", "language", accuracy(language["variants"]))
-    fill(TABLES, "suite", accuracy(suite["variants"]))
+    fill(TABLES, "suite", accuracy(suite["variants"], pictures))
+    fill(TABLES, "suite-kinds", by_kind(suite, (), ("all", *pictures), 100, 1))
     fill(TABLES, "suite-time", equal_time(suite, scale=100, digits=1))
-    pictures = read("controls-pictures")["variants"]
-    drawn = tuple(name for name in PICTURES if name in pictures["uncompressed"])
-    fill(TABLES, "pictures", accuracy(pictures, drawn))
     fill(TABLES, "suite-parts", accuracy(parts["variants"]))
     fill(TABLES, "language", accuracy(language["variants"]))
     fill(TINY / "README.md", "sizes", by_size(read("sizes")))

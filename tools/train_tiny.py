@@ -52,11 +52,13 @@ WARM_UP = 100
 
 PICTURES = {"drawn": 0.4, "page": 0.2, "screen": 0.17, "chart": 0.13, "photo": 0.1}
 SHEETS = ((224, 280), (280, 224), (280, 280), (224, 336), (336, 224))
+HARD = {"drawn": 0.35, "page": 0.24, "screen": 0.1, "chart": 0.23, "photo": 0.08}
 MORE_STAGES = (
     Stage(
-        "pictures, 224 to 336 px", 1200, Plan(SHEETS, 3072, 10, PICTURES, EMPTY), (1.5e-3, 1.5e-3)
+        "pictures, 224 to 336 px", 1100, Plan(SHEETS, 3072, 10, PICTURES, EMPTY), (1.5e-3, 1.5e-3)
     ),
-    Stage("pictures, 448 px", 2400, Plan(LARGE, 4096, 18, PICTURES, EMPTY), (1.5e-3, 0.0)),
+    Stage("pages and charts", 400, Plan(SHEETS, 3072, 10, HARD, EMPTY), (1.5e-3, 1.5e-3)),
+    Stage("pictures, 448 px", 600, Plan(LARGE, 4096, 18, HARD, EMPTY), (1.5e-3, 0.0)),
 )
 
 
