@@ -16,8 +16,8 @@ from ipcv.vision.adapters.packed import (
     WindowedEncoder,
 )
 from ipcv.vision.adapters.separate import GroupedEncoder
+from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
-from ipcv.vision.mixed_resolution import MixedResolution
 
 _encoder = partial(
     EncoderKind,
@@ -43,9 +43,9 @@ QWEN2_VL = _encoder(
     published=True,
     tuned={
         Size(width=128, depth=8): Tuned(
-            MixedResolution(reduction_ratio=0.5),
+            Adaptive(reduction_ratio=0.65, smooth_share=0.7),
             "benchmarks/results/suite.json",
-            "mixed-resolution 0.5",
+            "ipcv 0.65",
         )
     },
 )
