@@ -22,4 +22,4 @@ def test_what_an_encoder_cannot_take_is_left_out():
     windowed, whole = (measured_methods(build(name)) for name in ("qwen2_5_vl", "qwen2_vl"))
     assert "tome" in whole
     assert "tome" not in windowed
-    assert {"published", "adaptive", "downsample"} < set(windowed)
+    assert set(windowed) == {"published", "adaptive", "downsample"}
