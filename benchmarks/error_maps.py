@@ -21,7 +21,6 @@ PICTURE = Path(__file__).parent / "results" / "error-maps.png"
 SHOWN = (
     ("published", 0.65),
     ("tome-decreasing", 0.8),
-    ("mixed-resolution", 0.5),
     ("adaptive", 0.65),
     ("downsample", 0.5),
 )

@@ -44,7 +44,7 @@ SIDE = 448
 CALIBRATION = HELD_OUT + 100_000
 """The seed of the first scene to screen on; the held-out questions never get that far."""
 
-NAMED = ("published", "mixed-resolution", "adaptive", "tome", "tome-decreasing", "downsample")
+NAMED = ("published", "adaptive", "tome", "tome-decreasing", "downsample")
 RATIOS = (0.65, 0.8)
 
 

@@ -30,7 +30,6 @@ from tests.vision.plain import plain_loops
 
 METHODS = {
     "IPCV": ipcv.IPCV(1, 0.5, 2, 3),
-    "MixedResolution": ipcv.MixedResolution(0.5),
     "Adaptive": ipcv.Adaptive(0.5),
     "ToMe": ToMe(0.1),
 }
@@ -226,13 +225,8 @@ for what, wrap in (("blocks", wrap_blocks), ("their parts", wrap_children)):
         when = "before" if before else "after"
         WAYS[f"checkpoint_wrapper on {what} {when} compress, training"] = Way(
             partial(wrapped_training, wrap, before),
-            "refused"
-            if wrap is wrap_blocks
-            else "refused, but for MixedResolution, which is right",
+            "refused",
             CHECKPOINTING,
-            lambda method, wrap=wrap: (
-                wrap is wrap_blocks or not isinstance(method, ipcv.MixedResolution)
-            ),
         )
 
 

@@ -96,10 +96,9 @@ def compress(
     Args:
         model: a supported `transformers` model: the full one or, with `vision` alone, also its
             inner model or a bare encoder.
-        vision: a method for the vision encoder: `ipcv.IPCV`, `ipcv.MixedResolution`,
-            `ipcv.Adaptive`, a rival from `ipcv.baselines`, or one of your own. Where neither side
-            is given it is `ipcv.Adaptive()`.
-            `ipcv.preset(model).vision` is what is known to be good for a model.
+        vision: a method for the vision encoder: `ipcv.Adaptive`, `ipcv.IPCV`, a rival
+            from `ipcv.baselines`, or one of your own. Where neither side is given it is
+            `ipcv.Adaptive()`. `ipcv.preset(model).vision` is what is known to be good for a model.
         language: a method for the language model: `ipcv.DART`, `ipcv.FastV`, `ipcv.V2Drop` or
             `ipcv.RandomDrop`; or one at the encoder's output, `ipcv.baselines.VisionZip`,
             `ipcv.baselines.CDPruner` or `ipcv.baselines.DivPrune`.

@@ -7,7 +7,6 @@ from ipcv.settings.presets import Preset, load, preset, save
 from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
-from ipcv.vision.mixed_resolution import MixedResolution
 
 __all__ = [
     "DART",
@@ -16,7 +15,6 @@ __all__ = [
     "CompressionHandle",
     "FastV",
     "LanguageMethod",
-    "MixedResolution",
     "Preset",
     "RandomDrop",
     "V2Drop",

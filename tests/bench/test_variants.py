@@ -72,6 +72,7 @@ def test_uncompressed_comes_first():
     ("method", "ratio", "message"),
     [
         ("best", 0.5, "must be one of ipcv"),
+        ("mixed-resolution", 0.5, "use the method adaptive, with smooth_share 1.0"),
         ("ipcv+random", 0.5, "sets vision twice"),
         ("ipcv", 1.0, r"ratio must be a number in \[0, 1\)"),
         ("dart", 0.5, "language side"),

@@ -30,7 +30,7 @@ def test_a_configuration_is_enough(capsys, checkpoint, tmp_path):
         "flex_attention is refused",
         "not quantized",
         "served as Qwen2VLForConditionalGeneration",
-        "ipcv, mixed-resolution, adaptive",
+        "ipcv, adaptive",
         "DART(prune_layer=",
         "56 px 112 px",
     ):

@@ -13,7 +13,7 @@ from tests.cli.test_bench import error_of
 from tests.cli.test_run import run
 from tests.vision.adapters.families import build
 
-OPTIONS = ("--device", "cpu", "--method", "mixed-resolution", "--method", "downsample")
+OPTIONS = ("--device", "cpu", "--method", "adaptive", "--method", "downsample")
 RATIO = ("--ratio", 0.5)
 
 
@@ -58,13 +58,13 @@ def test_a_page_is_whole(capsys, checkpoint, images, tmp_path):
     pictures = [a for a in page.addresses if a.startswith("data:image")]
     assert len(pictures) == 3  # quality against time, and two images
     assert re.search("(Best|Worst): &lt;b&gt;&amp;.png", text)
-    for part in ("At equal encoder time", "mixed-resolution 0.5", "downsample", "torch"):
+    for part in ("At equal encoder time", "adaptive 0.5", "downsample", "torch"):
         assert part in text
     (name,) = page.downloads
-    assert name == "mixed-resolution-0.5.json"
+    assert name == "adaptive-0.5.json"
     settings = tmp_path / name
     settings.write_text(unquote(page.downloads[name].partition(",")[2]))
-    assert ipcv.load(settings) == ipcv.Preset(ipcv.MixedResolution(0.5))
+    assert ipcv.load(settings) == ipcv.Preset(ipcv.Adaptive(0.5))
     assert json.loads(settings.read_text())["language"] is None
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

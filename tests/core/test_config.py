@@ -14,7 +14,7 @@ from ipcv.settings.methods import LANGUAGE
 SETTINGS = [
     ipcv.IPCV(prune_layer=2, reduction_ratio=0.5, scope="batch"),
     ipcv.IPCV(prune_layer=0, selector="norm"),
-    ipcv.MixedResolution(0.4),
+    ipcv.Adaptive(0.4, smooth_share=1.0),
     ipcv.IPCV(selector="uniform", reconstruction="none"),
     ipcv.DART(prune_layer=3, reduction_ratio=0.65, normalize=False),
     ipcv.FastV(prune_layer=3),

@@ -13,7 +13,7 @@ from tests.fuzz.mutations import hostile, hostile_text
 SETTINGS = [
     ipcv.Preset(ipcv.IPCV(), ipcv.DART()),
     ipcv.Preset(ipcv.Adaptive(), ipcv.FastV()),
-    ipcv.Preset(ipcv.MixedResolution(), ipcv.V2Drop()),
+    ipcv.Preset(ipcv.baselines.PixelPrune(), ipcv.V2Drop()),
     ipcv.Preset(ipcv.baselines.ToMe(), ipcv.baselines.VisionZip()),
 ]
 

@@ -13,7 +13,7 @@ from tests.vision.adapters.families import build
 
 SETTINGS = [
     ipcv.Preset(ipcv.IPCV(2, 0.5, 1, 4, selector="uniform", reconstruction="none")),
-    ipcv.Preset(ipcv.MixedResolution(0.6), ipcv.DART(reduction_ratio=0.4)),
+    ipcv.Preset(ipcv.Adaptive(0.6, smooth_share=1.0), ipcv.DART(reduction_ratio=0.4)),
     ipcv.Preset(ToMe(0.02, "decreasing"), ipcv.V2Drop(stages=((3, 0.5), (5, 0.25)))),
 ]
 

@@ -31,7 +31,7 @@ def test_dinov2_small():
 
 def test_the_embedded_model():
     model, _ = load(TINY)
-    assert ipcv.preset(model).vision == ipcv.MixedResolution(0.5)
+    assert ipcv.preset(model).vision == ipcv.Adaptive(0.65, smooth_share=0.7)
     assert ipcv.preset(model, published=True).vision == ipcv.IPCV(2, 0.65, 2)
     with ipcv.compress(model, *ipcv.preset(model)):
         pass

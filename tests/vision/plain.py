@@ -7,18 +7,10 @@ from torch import Tensor
 
 import ipcv
 from ipcv.families import adapter_for
-from ipcv.vision.mixed_resolution import NUM_NEIGHBORS
 from tests.vision.adapters.families import FAMILIES
 from tests.vision.adapters.reference import PlainItem, batched_runner
 from tests.vision.adapters.test_families import captured, flat
-from tests.vision.test_adaptive import (
-    PlainGroup,
-    followed,
-    plain_keys,
-    plain_likeness,
-    plain_smoothest,
-    plain_steps,
-)
+from tests.vision.test_adaptive import PlainGroup, plain_keys, plain_likeness, plain_steps
 from tests.vision.test_tome import plain_tome
 
 PROTECTED = 1
@@ -50,21 +42,6 @@ def tome_loops(states, blocks, method):
     return plain_tome("clip_vision_model", blocks, states, rows, counts, PROTECTED, {})
 
 
-def mixed_loops(states, blocks, method):
-    patches = len(states) - PROTECTED
-    count = patches - int(patches * (1 - method.reduction_ratio))
-    gone = plain_smoothest(states, PLACES, count, PROTECTED)
-    stay = [i for i in range(len(states)) if i not in gone]
-    current = states[stay]
-    for block in blocks:
-        current = through(block, current)
-    full = torch.empty_like(states)
-    full[stay] = current
-    for i, weights in followed(states, PLACES, stay, gone, NUM_NEIGHBORS).items():
-        full[i] = states[i] + sum(w * (full[j] - states[j]) for j, w in weights.items())
-    return full
-
-
 def adaptive_loops(states, blocks, method):
     group = PlainGroup(states, torch.arange(len(states)), PLACES, PROTECTED, plain_likeness)
 
@@ -84,6 +61,5 @@ def through(block, states, **arguments):
 LOOPS = {
     ipcv.IPCV: ipcv_loops,
     ipcv.baselines.ToMe: tome_loops,
-    ipcv.MixedResolution: mixed_loops,
     ipcv.Adaptive: adaptive_loops,
 }

@@ -178,7 +178,7 @@ def copied_through(index, states, rows, sizes, item, run):
     return output
 
 
-def followed(features, places, stay, into, number=steps.FOLLOWED):
+def followed(features, places, stay, into):
     """Of each removed row the kept ones that it follows, with their weights."""
     if not (gone := sorted(into)):
         return {}
@@ -188,7 +188,7 @@ def followed(features, places, stay, into, number=steps.FOLLOWED):
     result = {}
     for i, state in zip(gone, own, strict=True):
         near = sorted(range(len(stay)), key=lambda j: math.dist(state, others[j]))
-        near = near[:number]
+        near = near[: steps.FOLLOWED]
         weights = plain_weights("linear", state, [others[j] for j in near])
         result[i] = {stay[j]: weight for j, weight in zip(near, weights, strict=True)}
     return result

@@ -63,11 +63,7 @@ def test_pruned_blocks_in_one_graph_each(name, media):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "method",
-    [METHOD, ipcv.MixedResolution(0.5), ipcv.Adaptive(0.5)],
-    ids=lambda m: type(m).__name__,
-)
+@pytest.mark.parametrize("method", [METHOD, ipcv.Adaptive(0.5)], ids=lambda m: type(m).__name__)
 def test_what_is_compiled_serves_all_calls(method):
     model = build("siglip_vision_model")
     prompts = [

@@ -113,6 +113,16 @@ def test_other_items_do_not_matter(method):
         assert torch.equal(own, expected)
 
 
+def test_a_large_image_in_front_does_not_matter():
+    method, own = PixelPrune(0.5), (1, 8, 8)
+    for shape in ((1, 182, 182), (1, 256, 256)):  # beyond 2^15 and to 2^16 rows
+        first = math.prod(shape)
+        rows = quantized(3, first + 64)
+        kept = method.choose(rows, rows, layout_of(shape, own)).kept
+        alone = method.choose(rows[first:], rows[first:], layout_of(own)).kept
+        assert torch.equal(kept[kept >= first] - first, alone)
+
+
 def test_protected_rows_and_padding_have_no_part():
     padding = torch.zeros(2, 17, dtype=torch.bool)
     padding[1, 13:] = True

@@ -7,14 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 
-from ipcv import IPCV, MixedResolution
+from ipcv import IPCV
 from ipcv.vision.selectors import SELECTORS
 from tests.vision.layouts import packed, tiles
 
-METHODS = {
-    **{name: IPCV(reduction_ratio=0.6, selector=name) for name in SELECTORS},
-    "mixed resolution": MixedResolution(0.6),
-}
+METHODS = {name: IPCV(reduction_ratio=0.6, selector=name) for name in SELECTORS}
 each = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 BLIND = [METHODS["random"], METHODS["uniform"]]
 
@@ -83,27 +80,6 @@ def test_random_does_not_look():
     assert not torch.equal(masks[0], kept_mask("uniform", 0.5, (1, 8, 8))[0])
 
 
-@given(
-    st.tuples(st.integers(1, 2), st.integers(1, 4), st.integers(1, 6)),
-    st.integers(0, 1000),
-    st.sampled_from([torch.float32, torch.float64]),
-)
-def test_mixed_resolution_equals_loops(grid, seed, dtype):
-    layout = packed((grid[0], 2 * grid[1], 2 * grid[2]))
-    places = layout.positions().tolist()
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randn(len(places), 3, generator=generator, dtype=dtype)
-    cell = [(frame, y // 2, x // 2) for frame, y, x in places]
-    first = [cell.index(own) for own in cell]
-    expected = [
-        math.inf if i == j else math.dist(rows[i].tolist(), rows[j].tolist())
-        for i, j in enumerate(first)
-    ]
-    scores = MixedResolution().scores(rows, rows, layout)
-    assert scores.dtype == torch.float32
-    torch.testing.assert_close(scores, torch.tensor(expected), atol=1e-5, rtol=1e-5)
-
-
 @each
 def test_an_item_is_as_alone(method):
     grids = [(1, 4, 6), (1, 8, 4), (1, 4, 6), (3, 4, 4)]
@@ -154,17 +130,6 @@ def test_equal_rows_in_half_precision_are_chosen_evenly(method):
         mask = torch.zeros(256).index_fill_(0, found[1:] - 1, 1.0).view(16, 16)
         quarters = mask.unfold(0, 8, 8).unfold(1, 8, 8).sum((2, 3))
         assert quarters.max() - quarters.min() <= 6
-
-
-@pytest.mark.parametrize("ratio", [0.8, 0.9])
-def test_cells_that_tie_are_chosen_evenly(ratio):
-    """Beyond 0.75 not every cell keeps a patch."""
-    layout = packed((1, 32, 32))
-    rows = torch.randn(1024, 4)
-    places = layout.positions()[kept(MixedResolution(ratio), rows, rows, layout)]
-    for side in (1, 2):
-        quarters = torch.histc(places[:, side].float(), 4, 0, 32)
-        assert quarters.min() > 0.8 * quarters.max()
 
 
 @each

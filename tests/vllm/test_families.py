@@ -189,7 +189,7 @@ def test_visual_tokens(
     [
         ipcv.Adaptive(0.6),
         ipcv.Adaptive(tolerance=0.9),
-        ipcv.MixedResolution(0.4),
+        ipcv.Adaptive(0.6, smooth_share=1.0),
         ipcv.baselines.PixelPrune(0.5),
     ],
     ids=str,

@@ -38,7 +38,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Se
         ipcv.IPCV(prune_layer=1, reduction_ratio=0),
         ipcv.Adaptive(0.6),
         ipcv.Adaptive(tolerance=0.9),
-        ipcv.MixedResolution(0.4),
+        ipcv.Adaptive(0.6, smooth_share=1.0),
     ],
     ids=str,
 )

@@ -18,13 +18,12 @@ from ipcv.baselines import Downsample, PixelPrune, RunLength, ToMe
 from ipcv.core.config import require_fraction, require_name
 from ipcv.families import find_encoder
 from ipcv.language import LanguageMethod, V2Drop
-from ipcv.settings.methods import LANGUAGE, make
+from ipcv.settings.methods import LANGUAGE, make, replacement
 from ipcv.settings.presets import Preset, preset
 from ipcv.settings.typed import Given
 from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
-from ipcv.vision.mixed_resolution import MixedResolution
 
 Maker = Callable[[nn.Module, float], "Variant"]
 UNCOMPRESSED, TUNED_NAME = "uncompressed", "tuned"
@@ -78,10 +77,6 @@ def _merging(schedule: str, model: nn.Module, ratio: float) -> Variant:
     return Variant(ToMe(ratio / len(encoder.adapter(module).blocks), schedule))  # type: ignore[arg-type]
 
 
-def _mixed_resolution(model: nn.Module, ratio: float) -> Variant:
-    return Variant(MixedResolution(ratio))
-
-
 def _adaptive(model: nn.Module, ratio: float) -> Variant:
     return Variant(Adaptive(ratio))
 
@@ -111,7 +106,6 @@ def _language(name: str, model: nn.Module, ratio: float) -> Variant:
 VISION_METHODS: dict[str, Maker] = {
     "ipcv": _preset,
     "published": _published,
-    "mixed-resolution": _mixed_resolution,
     "adaptive": _adaptive,
     "tome": partial(_merging, "constant"),
     "tome-decreasing": partial(_merging, "decreasing"),
@@ -178,6 +172,8 @@ def check_methods(methods: Sequence[str] | None) -> Sequence[str]:
     """The methods, `DEFAULT_METHODS` for none. Raises `ValueError` for one that no model knows."""
     for method in methods or ():
         for name in method.split("+"):
+            if instead := replacement(name):
+                raise ValueError(instead)
             require_name("method", name, METHODS)
     return methods or DEFAULT_METHODS
 

@@ -15,7 +15,7 @@ from ipcv.core.output import check_writable
 from ipcv.inputs.media import load_image
 from ipcv.vision.pruning import PruningMethod
 
-INSPECTED = ("ipcv", "published", "mixed-resolution", "adaptive", *ABLATIONS)
+INSPECTED = ("ipcv", "published", "adaptive", *ABLATIONS)
 """Methods whose kept patches can be shown."""
 
 

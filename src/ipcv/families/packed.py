@@ -16,8 +16,8 @@ from ipcv.vision.adapters.packed import (
     WindowedEncoder,
 )
 from ipcv.vision.adapters.separate import GroupedEncoder
-from ipcv.vision.ipcv import IPCV
 from ipcv.vision.adaptive import Adaptive
+from ipcv.vision.ipcv import IPCV
 
 _encoder = partial(
     EncoderKind,

@@ -19,12 +19,10 @@ from ipcv.language import DART, FastV, LanguageMethod, RandomDrop, V2Drop
 from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
-from ipcv.vision.mixed_resolution import MixedResolution
 from ipcv.vision.pruning import PruningMethod
 
 VISION: dict[str, type[VisionMethod]] = {
     "ipcv": IPCV,
-    "mixed-resolution": MixedResolution,
     "adaptive": Adaptive,
     "tome": ToMe,
     "pixelprune": PixelPrune,
@@ -57,12 +55,15 @@ REMOVED = {
             "duplicates",
             "k-center",
         ),
-        'the selector "difference", or the method MixedResolution',
+        'the selector "difference", or the method adaptive',
     ),
-    "contrast": "the method MixedResolution, with its reduction_ratio alone",
+    **dict.fromkeys(
+        ("contrast", "mixed-resolution", "MixedResolution"),
+        "the method adaptive, with smooth_share 1.0",
+    ),
     **dict.fromkeys(("nearest", "softmax"), 'the reconstruction "mean"'),
     **dict.fromkeys(("local", "affine"), 'the reconstruction "linear"'),
-    **dict.fromkeys(("progressive", "Progressive"), "the method Adaptive"),
+    **dict.fromkeys(("progressive", "Progressive"), "the method adaptive"),
     "RandomPrune": 'the method IPCV with selector "random"',
     "UniformPrune": 'the method IPCV with selector "uniform"',
     "PruneOnly": 'the method IPCV with stabilization_layers 0 and reconstruction "none"',
@@ -82,7 +83,7 @@ def method_class(name: object, known: Mapping[str, type[M]]) -> type[M]:
         if name in (short, kind.__name__):
             return kind
     message = f"unknown method {name!r}: use one of {', '.join(known)}"
-    raise ValueError(_replacement(name) or message)
+    raise ValueError(replacement(name) or message)
 
 
 def make(kind: type[M], settings: Mapping[str, Any]) -> M:
@@ -95,7 +96,7 @@ def make(kind: type[M], settings: Mapping[str, Any]) -> M:
         return kind.from_dict(settings)
     except ValueError as error:
         rules = (settings.get("selector"), settings.get("reconstruction"))
-        raise ValueError(_replacement(*rules) or str(error)) from None
+        raise ValueError(replacement(*rules) or str(error)) from None
 
 
 def named(settings: Config | None) -> dict[str, Any] | None:
@@ -109,7 +110,7 @@ def from_named(settings: Mapping[str, Any], known: Mapping[str, type[M]]) -> M:
     return make(method_class(own.pop("method", None), known), own)
 
 
-def _replacement(*names: object) -> str | None:
+def replacement(*names: object) -> str | None:
     """What to say of the first of the names that was removed."""
     removed = (name for name in names if isinstance(name, str) and name in REMOVED)
     return next((f"{name} was removed: use {REMOVED[name]}" for name in removed), None)

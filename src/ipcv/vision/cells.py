@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ipcv.core import ops
-from ipcv.vision.layout import Layout
-
 SIDE = 2
 """Patches along the side of a cell."""
 
@@ -35,16 +32,6 @@ def distance_to_first(rows: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     distance = distance.nan_to_num_(nan=most, posinf=most)
     is_first = first == torch.arange(first.shape[-1], device=first.device)
     return distance.masked_fill_(is_first, torch.inf), first
-
-
-def cells(layout: Layout) -> Tensor:
-    """`(N,)` int64: the number of each patch's cell; protected rows of a group share one."""
-    number = cell_numbers(layout.positions())
-    lengths = ops.upload(layout.group_lengths, number.device)
-    if layout.protected:
-        number.view(len(lengths), -1)[:, : layout.protected] = 0
-    group = torch.arange(len(lengths), device=number.device)
-    return number + (group.repeat_interleave(lengths, output_size=len(number)) << 3 * BITS)
 
 
 def cell_numbers(places: Tensor, side: int = SIDE) -> Tensor:

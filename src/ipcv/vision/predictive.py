@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ipcv.core import ops
 from ipcv.core.config import require_fraction
-from ipcv.vision.cells import BITS, SIDE, cells
+from ipcv.vision.cells import BITS, SIDE, cell_numbers
 from ipcv.vision.layout import Layout
 from ipcv.vision.neighbors import Neighbors, Reconstruction
 from ipcv.vision.one_step import OneStepMethod
@@ -103,22 +103,31 @@ class PredictiveMethod(OneStepMethod):
 
 
 def _units(layout: Layout) -> Tensor:
-    """`(N,)` int64: the first row of each row's unit."""
-    number = cells(layout)
+    """`(N,)` int64: the first row of each row's unit; protected rows of a group share one."""
+    number = cell_numbers(layout.positions())
+    if layout.protected:
+        number.view(len(layout.group_lengths), -1)[:, : layout.protected] = 0
+    number += _groups(layout, number.device) << 3 * BITS
     return _find(number, number)[0]
+
+
+def _groups(layout: Layout, device: torch.device) -> Tensor:
+    """`(N,)` int64: the number of each row's group."""
+    lengths = ops.upload(layout.group_lengths, device)
+    number = torch.arange(len(lengths), device=device)
+    return number.repeat_interleave(lengths, output_size=sum(layout.group_lengths))
 
 
 def _group_starts(layout: Layout, device: torch.device) -> Tensor:
     """`(N,)` int64: the first row of each row's group."""
     lengths = ops.upload(layout.group_lengths, device)
-    starts = lengths.cumsum(0) - lengths
-    return starts.repeat_interleave(lengths, output_size=sum(layout.group_lengths))
+    return (lengths.cumsum(0) - lengths)[_groups(layout, device)]
 
 
 def _place_numbers(layout: Layout) -> Tensor:
     """`(N,)` int64: a number for each place of a patch; negative ones for other rows."""
     frame, y, x = layout.positions().unbind(-1)
-    group = _group_starts(layout, frame.device) + 1
+    group = _groups(layout, frame.device) + 1
     number = (group << 3 * BITS) + (frame << 2 * BITS) + (y << BITS) + x
     is_patch = layout.rank(torch.zeros_like(number, dtype=torch.float32)).isfinite()
     return torch.where(is_patch, number, -1 - torch.arange(len(number), device=number.device))

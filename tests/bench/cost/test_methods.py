@@ -15,11 +15,11 @@ def test_every_method_of_the_library_and_the_rivals_once():
     assert variants["downsample"].downsample == Downsample((1 - RATIO) ** 0.5)
     kinds = [type(variant.vision) for name, variant in variants.items() if name not in RIVALS]
     assert len(kinds) == len(set(kinds))
-    assert {ipcv.IPCV, ipcv.Adaptive, ipcv.MixedResolution} <= set(kinds)
+    assert {ipcv.IPCV, ipcv.Adaptive} <= set(kinds)
 
 
 def test_what_an_encoder_cannot_take_is_left_out():
     windowed, whole = (measured_methods(build(name)) for name in ("qwen2_5_vl", "qwen2_vl"))
     assert "tome" in whole
     assert "tome" not in windowed
-    assert {"published", "adaptive", "downsample"} < set(windowed)
+    assert set(windowed) == {"published", "adaptive", "downsample"}

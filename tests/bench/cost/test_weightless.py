@@ -16,9 +16,8 @@ from tests.vision.adapters.families import build
 METHODS = (
     None,
     ipcv.IPCV(1, 0.5, 1),
-    ipcv.MixedResolution(0.5),
     ipcv.Adaptive(0.5),
-    ipcv.Adaptive(0.5),
+    ipcv.Adaptive(0.5, smooth_share=1.0),
     ipcv.baselines.ToMe(0.05),
 )
 

@@ -190,7 +190,6 @@ def test_named_methods_are_tried_once_and_where_they_work():
     plain = [c.name for c in named_candidates(build("qwen2_vl"))]
     assert plain[0] == "published"
     assert set(plain[1:]) == {
-        "mixed-resolution",
         "adaptive",
         "tome",
         "tome-decreasing",
