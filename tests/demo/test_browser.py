@@ -124,7 +124,7 @@ def test_a_slider_and_its_link(visit):
     ask(page)
     kept = row(page, "patches kept")
     assert kept[0] == "1,024 of 1,024"
-    assert int(kept[1].split()[0]) <= 0.2 * 1024 + 1
+    assert int(kept[1].split()[0]) <= 0.2 * 1024 + 3  # each of its steps rounds
     link = page.get_by_role("link", name="Link to this question").get_attribute("href")
     again = visit(link.lstrip("/"))
     restored = again.get_by_label("number input for reduction ratio").first

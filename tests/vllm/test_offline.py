@@ -55,12 +55,13 @@ def test_off_and_nothing_removed(padded: Path) -> None:
 
 
 def test_answers_are_those_of_transformers(padded: Path) -> None:
-    with engine(padded, {"reduction_ratio": 0.65}) as llm:
+    """At a ratio that changes some of them."""
+    with engine(padded, {"reduction_ratio": 0.8}) as llm:
         together = tokens(ask(llm, cases(COUNT)))
         again = tokens(ask(llm, cases(COUNT)[::-1]))[::-1]  # prefixes and images are cached now
         assert llm.reset_prefix_cache()
         alone = [tokens(ask(llm, (case,)))[0] for case in cases(COUNT)[-8:]]
-    assert together == expected(COUNT, ADAPTIVE)
+    assert together == expected(COUNT, ipcv.Adaptive(0.8))
     assert together != expected(COUNT)
     assert again == together
     assert alone == together[-8:]
@@ -68,7 +69,7 @@ def test_answers_are_those_of_transformers(padded: Path) -> None:
 
 def lora_of(padded: Path, folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     """An adapter for all attention outputs of the language model, and what it adds to weights."""
-    generator, tensors, added = torch.Generator().manual_seed(0), {}, {}
+    generator, tensors, added = torch.Generator().manual_seed(1), {}, {}
     for layer in range(5):
         name = f"model.layers.{layer}.self_attn.o_proj"
         a, b = (torch.randn(*shape, generator=generator) for shape in ((8, 256), (256, 8)))
