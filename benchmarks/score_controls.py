@@ -1,6 +1,6 @@
 """Controls of the embedded model: scores on the wrong image, and what it could guess.
 
-    python benchmarks/score_controls.py --questions 1000
+    python benchmarks/score_controls.py --questions 1000 --picture drawn
     python benchmarks/score_controls.py --picture page --picture screen --json pages.json
 
 Writes ``benchmarks/results/controls.json`` by default.

@@ -18,7 +18,7 @@ from tests.vllm.scenes import MAX_TOKENS, cases, expected
 from tests.vllm.test_families import IMAGES, Served, in_vllm, replaced, varlen_by_loops
 
 COUNT = 8
-PACKED = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "mistral3"]
+PACKED = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "mistral3"]
 
 
 @pytest.fixture(scope="module", params=PACKED)
@@ -163,7 +163,7 @@ def test_stretches_end_where_something_happens(served: Served) -> None:
         with replaced(served, vision) as graphs:
             return stretches_of(graphs)
 
-    end = [[2, 3]] if served.name in ("qwen2_vl", "mistral3") else [[2], [3]]
+    end = [[2], [3]] if served.name in ("qwen2_5_vl", "qwen3_vl") else [[2, 3]]
     assert blocks(ipcv.IPCV(1, stabilization_layers=1)) == [[0], *end]
     assert blocks(ipcv.IPCV(2, stabilization_layers=0)) == [[0], [1], *end]
     assert blocks(ipcv.Adaptive()) == [[0], [1], *end]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 import psutil
@@ -60,16 +60,32 @@ def video_part(number: int) -> dict[str, Any]:
     return {"type": "video_url", "video_url": {"url": url}}
 
 
-def private(server: Server) -> float:
-    """MiB that the server and its workers have each for themselves, once nothing runs.
+class Memory(NamedTuple):
+    """MiB of a server and its workers.
 
-    What they share, by which they hand over pictures, is as large as it was made at the start, but
-    resident only once used.
+    Attributes:
+        private: what each has for itself.
+        shared: the size of what they hand over pictures by, which is resident only once used.
     """
+
+    private: float
+    shared: float
+
+
+def memory_of(server: Server) -> Memory:
+    """Once nothing runs."""
     while server.metric("vllm:num_requests_running") + server.metric("vllm:num_requests_waiting"):
         time.sleep(0.5)
     processes = [psutil.Process(server.process.pid), *server.children()]
-    return sum(process.memory_full_info().uss for process in processes) / 2**20
+    sizes = {part.path: part.size for each in processes for part in maps_of(each)}
+    private = sum(process.memory_full_info().uss for process in processes)
+    return Memory(private / 2**20, sum(sizes.values()) / 2**20)
+
+
+def maps_of(process: psutil.Process) -> list[Any]:
+    """Shared memory that has a name."""
+    maps = process.memory_maps(grouped=False)
+    return [part for part in maps if part.path.startswith("/dev/shm/")]
 
 
 def test_soak(server: Server) -> None:
@@ -100,7 +116,8 @@ def test_soak(server: Server) -> None:
         with ThreadPoolExecutor(CLIENTS) as pool:
             assert all(pool.map(request, numbers))
         rate = len(numbers) / (time.monotonic() - start)
-        memory.append(private(server))
-        print(f"{rate:.1f} requests/s, {memory[-1]:.0f} MiB", flush=True)
+        memory.append(memory_of(server))
+        print(f"{rate:.1f} requests/s, {memory[-1]}", flush=True)
     assert len(set(quiet)) > 20
-    assert memory[1] < GROWTH * memory[0]
+    assert memory[1].private < GROWTH * memory[0].private
+    assert memory[1].shared == memory[0].shared > 0

@@ -101,7 +101,8 @@ class Compressed:
             if isinstance(adapter, Tower):
                 adapter.gather_heads = partial(tensor_model_parallel_all_gather, dim=1)
             self.ipcv.agree = get_tp_group().broadcast
-        if settings.encoder_graphs and isinstance(adapter, Tower):
+        if settings.encoder_graphs:
+            assert isinstance(adapter, Tower)  # else the settings were refused
             Graphs(self.ipcv, adapter).attach()
         self.ipcv.attach()
         logger.info("IPCV active: %s, attention: %s", settings.vision, adapter.asking)
