@@ -133,3 +133,13 @@ def test_suite_prompts() -> None:
     assert all(prompt.answer and prompt.question.endswith("?") for prompt in prompts)
     with pytest.raises(ValueError, match="112 to 4096 pixels"):
         suite_prompts(1, 20)
+
+
+def test_suite_prompts_about_other_pictures() -> None:
+    prompts = suite_prompts(8, 224, ("page", "video"))
+    assert len({prompt.images for prompt in prompts}) == 8
+    assert all(len(prompt.images) == 1 for prompt in prompts[::2])
+    assert all(len(prompt.images) >= 4 for prompt in prompts[1::2])
+    assert len({prompt.question for prompt in prompts[::2]}) > 1
+    with pytest.raises(ValueError, match="224 to 4096 pixels"):
+        suite_prompts(1, 200, ("drawn", "page"))

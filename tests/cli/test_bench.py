@@ -101,6 +101,8 @@ def test_bench_bad_input(capsys, tmp_path):
     sizes = ("--size", 224, "--size", 448)
     assert "one --size" in error_of(capsys, "bench", *servers, *sizes)
     assert "--json go with it" in error_of(capsys, "bench", *servers, "--shape", "qwen2-vl-2b")
+    assert "--picture is for servers" in error_of(capsys, "bench", "--picture", "page")
+    assert "picture must be one of" in error_of(capsys, "bench", *servers, "--picture", "map")
     assert "at least 28 pixels" in error_of(capsys, "bench", "--size", 3)
 
 

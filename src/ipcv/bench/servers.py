@@ -10,9 +10,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ipcv.bench.comparison import Comparison, Reply, Request, Served, Turn
-from ipcv.bench.quality.suite import ANSWER_TOKENS
+from ipcv.bench.quality.suite import ANSWER_TOKENS, LEAST_SIDE, PICTURE_SIDE
 from ipcv.bench.replies import chunks, client_of, told, whole
-from ipcv.bench.scenes import HELD_OUT, draw_scene
+from ipcv.bench.scenes import HELD_OUT
+from ipcv.bench.scenes.pictures import DRAWN, draw_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,19 +22,26 @@ if TYPE_CHECKING:
 SHORTEST_SIDE, LONGEST_SIDE = 112, 4096
 
 
-def suite_prompts(count: int, side: int = 448) -> list[Request]:
-    """So many questions of the built-in suite, each about a scene of its own.
+def suite_prompts(
+    count: int, side: int = PICTURE_SIDE, pictures: Sequence[str] = (DRAWN,)
+) -> list[Request]:
+    """So many questions of the built-in suite, each about a picture of its own.
+
+    The `pictures`, names of `PICTURES`, take turns.
 
     Raises:
-        ValueError: a side of so many pixels is too short for a scene, or longer than any.
+        ValueError: a side of so many pixels is too short for them, or longer than any.
     """
-    if not SHORTEST_SIDE <= side <= LONGEST_SIDE:
-        raise ValueError(f"scenes for servers have {SHORTEST_SIDE} to {LONGEST_SIDE} pixels a side")
+    least = SHORTEST_SIDE if set(pictures) == {DRAWN} else LEAST_SIDE
+    if not least <= side <= LONGEST_SIDE:
+        raise ValueError(f"pictures for servers have {least} to {LONGEST_SIDE} pixels a side")
     prompts = []
     for number in range(count):
-        scene = draw_scene(HELD_OUT + number, (side, side))
-        question = scene.questions[number % len(scene.questions)]
-        prompts.append(Request((data_url(scene.image),), question.text, question.answer))
+        turn, which = divmod(number, len(pictures))
+        scene = draw_picture(pictures[which], HELD_OUT + turn, (side, side))
+        question = scene.questions[turn % len(scene.questions)]
+        urls = tuple(map(data_url, scene.frames))
+        prompts.append(Request(urls, question.text, question.answer))
     return prompts
 
 

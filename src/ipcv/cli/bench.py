@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+from ipcv.bench.scenes.pictures import DRAWN, PICTURES, check_pictures
 from ipcv.bench.variants import Variant, check_methods, check_ratios, saved_variant
 from ipcv.cli import terminal
 from ipcv.cli.options import DeviceOption, DtypeOption, MethodsOption, RatiosOption, TunedOption
@@ -56,6 +57,10 @@ def bench(
     concurrency: Annotated[
         int, Option(min=1, max=1_000, help="For servers: requests at a time.")
     ] = 8,
+    picture: Annotated[
+        list[str] | None,
+        Option(help=f"For servers: {', '.join(PICTURES)}; repeat.", show_default=DRAWN),
+    ] = None,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     json: Annotated[Path | None, Option(help="Write all numbers here.")] = None,
@@ -72,10 +77,13 @@ def bench(
         if any((model, shape, method, ratio, settings, csv, plot)):
             raise ValueError(
                 "with --url, servers say what they serve: "
-                "only --prompts, --concurrency, --size and --json go with it"
+                "only --prompts, --concurrency, --picture, --size and --json go with it"
             )
-        _compare_servers(url, url_baseline, prompts, concurrency, size or [448], json)
+        pictures = check_pictures(picture or [DRAWN])
+        _compare_servers(url, url_baseline, prompts, concurrency, pictures, size or [448], json)
         return
+    if picture:
+        raise ValueError("--picture is for servers: costs do not depend on what is shown")
     methods, ratios = check_methods(method), check_ratios(ratio)
 
     saved = saved_variant(settings)
@@ -140,6 +148,7 @@ def _compare_servers(
     url_baseline: str | None,
     prompts: int,
     concurrency: int,
+    pictures: Sequence[str],
     sizes: Sequence[int],
     json: Path | None,
 ) -> None:
@@ -150,7 +159,8 @@ def _compare_servers(
         raise ValueError("servers are compared with images of one --size")
     from ipcv.bench.servers import compare_servers, suite_prompts
 
-    asked = suite_prompts(prompts + concurrency, sizes[0])  # the first ones warm up
+    # The first ones warm up.
+    asked = suite_prompts(prompts + concurrency, sizes[0], pictures)
     with terminal.progress() as progress:
         task = progress.add_task("asking", total=len(asked))
         comparison = compare_servers(
