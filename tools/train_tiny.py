@@ -2,8 +2,10 @@
 
     python tools/train_tiny.py --checkpoint runs/tiny.pt
 
-Stops and resumes at any time; the last checkpoint is exported when all stages are done. With
-``--start FOLDER`` it goes on from the weights there and learns pages, screens, charts and photos.
+Stops and resumes at any time; the last checkpoint is exported when all stages are done. The other
+parts go on from weights: ``--part pictures --start FOLDER`` learns pages, screens, charts and
+photos, and ``--part language --start FOLDER`` teaches the language model alone to use what the
+encoder says about them, and clips.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
+from transformers import AutoConfig, AutoTokenizer, Qwen2VLForConditionalGeneration
 
+from ipcv.bench.scenes.pictures import VIDEO
 from ipcv.models import TINY
-from tiny.architecture import build_config
+from tiny.architecture import TEXT, build_config
 from tiny.data import Batch, Plan, batches
 from tiny.export import export
 from tiny.processor import SPECIAL, build_tokenizer
@@ -28,12 +31,16 @@ from tiny.trainer import Trainer
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training: what is drawn, for how many steps, at which learning rates."""
+    """A stretch of training: what is drawn, for how many steps, at which learning rates.
+
+    Without the ``encoder``, only the language model learns.
+    """
 
     name: str
     steps: int
     plan: Plan
     lr: tuple[float, float]
+    encoder: bool = True
 
 
 SMALL = ((168, 168), (112, 224), (224, 112), (196, 140), (140, 196), (112, 168), (168, 112))
@@ -42,7 +49,7 @@ LARGE = (*3 * ((448, 448),), (336, 448), (448, 336), (336, 560), (224, 672), (67
 
 EMPTY = 0.03  # of the pictures that are asked about
 
-STAGES = (
+SCENES = (
     Stage("encoder, small images", 2000, Plan(SMALL, 3072), (2e-3, 2e-3)),
     Stage("encoder, 224 px", 400, Plan(MEDIUM, 4096), (2e-3, 2e-3)),
     Stage("all, 224 px", 800, Plan(MEDIUM, 4096, questions=12, empty=EMPTY), (2e-3, 1.5e-3)),
@@ -53,13 +60,22 @@ WARM_UP = 100
 PICTURES = {"drawn": 0.4, "page": 0.2, "screen": 0.17, "chart": 0.13, "photo": 0.1}
 SHEETS = ((224, 280), (280, 224), (280, 280), (224, 336), (336, 224))
 HARD = {"drawn": 0.35, "page": 0.24, "screen": 0.1, "chart": 0.23, "photo": 0.08}
-MORE_STAGES = (
+MORE = (
     Stage(
         "pictures, 224 to 336 px", 1100, Plan(SHEETS, 3072, 10, PICTURES, EMPTY), (1.5e-3, 1.5e-3)
     ),
     Stage("pages and charts", 400, Plan(SHEETS, 3072, 10, HARD, EMPTY), (1.5e-3, 1.5e-3)),
     Stage("pictures, 448 px", 600, Plan(LARGE, 4096, 18, HARD, EMPTY), (1.5e-3, 0.0)),
 )
+
+ALL = {"drawn": 0.2, "page": 0.27, "screen": 0.2, "chart": 0.27, "photo": 0.06}
+VARIED = (*2 * LARGE, (560, 560), (672, 672))
+LANGUAGE = (
+    Stage("language, 336 px", 800, Plan(SHEETS, 2048, 16, ALL, EMPTY), (1.5e-3, 1.5e-3), False),
+    Stage("and clips", 900, Plan(SHEETS, 2048, 16, ALL, EMPTY, 0.25), (1.5e-3, 1.2e-3), False),
+    Stage("448 px", 450, Plan(VARIED, 3072, 24, ALL, EMPTY, 0.25), (1.2e-3, 0.0), False),
+)
+PARTS = {"scenes": SCENES, "pictures": MORE, "language": LANGUAGE}
 
 
 def new_trainer(device: str = "cpu") -> Trainer:
@@ -72,8 +88,12 @@ def new_trainer(device: str = "cpu") -> Trainer:
 
 
 def trainer_from(folder: Path, device: str = "cpu") -> Trainer:
-    """A model with the weights in a folder."""
-    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    """A model with the weights in a folder, and the rotary positions of :data:`TEXT`."""
+    config = AutoConfig.from_pretrained(folder)
+    config.text_config.rope_parameters = TEXT["rope_parameters"]
+    model = Qwen2VLForConditionalGeneration.from_pretrained(
+        folder, config=config, dtype=torch.float32
+    )
     return Trainer(model, AutoTokenizer.from_pretrained(folder), torch.device(device))
 
 
@@ -110,15 +130,16 @@ def train(
         lr = start + (end - start) * done / stage.steps
         log.add(
             trainer.step + 1,
-            trainer.update(next(source), lr * min(1, (trainer.step + 1) / WARM_UP)),
+            trainer.update(next(source), lr * min(1, (trainer.step + 1) / WARM_UP), stage.encoder),
         )
         if trainer.step % save_every == 0 or trainer.step == total:
             trainer.save(checkpoint)
             if stage.plan.questions:
-                side = 448 if stage.plan.sizes == LARGE else 224
-                for picture in stage.plan.pictures:
-                    scores = trainer.validate((side, side), 32, picture)
-                    print_scores(f"  held out {picture}, {side} px", scores)
+                side = 448 if (448, 448) in stage.plan.sizes else 224
+                for picture in (*stage.plan.pictures, *[VIDEO] * (stage.plan.clips > 0)):
+                    size = (224, 224) if picture == VIDEO else (side, side)
+                    scores = trainer.validate(size, 32, picture)
+                    print_scores(f"  held out {picture}, {size[0]} px", scores)
 
 
 class Log:
@@ -148,6 +169,7 @@ def main() -> None:
     """Parse the options, train, export."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/tiny.pt"))
+    parser.add_argument("--part", choices=PARTS, default="scenes")
     parser.add_argument("--start", type=Path, help="go on from the weights in this folder")
     parser.add_argument("--output", type=Path, default=TINY)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -164,13 +186,12 @@ def main() -> None:
         if options.start is None
         else trainer_from(options.start, options.device)
     )
-    stages = STAGES if options.start is None else MORE_STAGES
     if options.checkpoint.exists():
         trainer.load(options.checkpoint)
         print(f"resumed at step {trainer.step}")
     if not options.export_only:
         every = options.save_every, options.log_every
-        train(trainer, stages, options.checkpoint, *every, options.workers)
+        train(trainer, PARTS[options.part], options.checkpoint, *every, options.workers)
     export(trainer.averaged, trainer.prompter.tokenizer, options.output)
 
 

@@ -1,4 +1,4 @@
-"""Batches of scenes of one size, drawn by a worker process."""
+"""Batches of pictures or clips of one size, drawn by worker processes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from PIL.Image import new as new_image
 from torch import Tensor
 
 from ipcv.bench.scenes import HELD_OUT, Question, SceneObject, compose
+from ipcv.bench.scenes.clips import LENGTHS, compose_clip
 from ipcv.bench.scenes.drawing import paint_background
 from ipcv.bench.scenes.pictures import COMPOSERS, DRAWN
 from tiny.prompts import Packed, Prompter
 from tiny.targets import cell_targets
 
 PATCH = 14
+_CLIP_QUESTIONS = 6
+CLIP_SIZES = ((224, 224), (224, 224), (224, 280), (280, 224))
 _MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
 _STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 
@@ -36,6 +39,7 @@ class Plan:
 
     ``pictures`` says how often which is drawn, and ``empty`` how often nothing is, though the
     questions are asked: what cannot be seen is to be answered by the most frequent answer.
+    ``clips`` says how often a batch is one of clips, of one length, and not of pictures.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -43,13 +47,19 @@ class Plan:
     questions: int = 0
     pictures: dict[str, float] = field(default_factory=lambda: {DRAWN: 1.0})
     empty: float = 0.0
+    clips: float = 0.0
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of one size: patches (B, N, 588), the patch grid, cell targets and questions."""
+    """Images of one size: patches (U, N, 588), the patch grid, cell targets and questions.
+
+    ``frames`` (B, F) says which of the U images a picture (F = 1) or clip shows, in order. Clips
+    have no cell targets.
+    """
 
     patches: Tensor
+    frames: Tensor
     rows: int
     columns: int
     targets: dict[str, Tensor]
@@ -59,7 +69,8 @@ class Batch:
         """The same on a device."""
         targets = {name: target.to(device) for name, target in self.targets.items()}
         packed = self.packed and self.packed.to(device)
-        return Batch(self.patches.to(device), self.rows, self.columns, targets, packed)
+        patches, frames = self.patches.to(device), self.frames.to(device)
+        return Batch(patches, frames, self.rows, self.columns, targets, packed)
 
 
 def image_patches(image: Image) -> NDArray[np.uint8]:
@@ -82,6 +93,8 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
     rng = random.Random(seed)
     size = rng.choice(plan.sizes)
     images = max(1, round(plan.patches * PATCH * PATCH / (size[0] * size[1])))
+    if prompter is not None and rng.random() < plan.clips:
+        return _draw_clips(rng, plan, prompter)
     patches, targets, packs = [], [], []
     for _ in range(images):
         scene_rng = random.Random(rng.randrange(HELD_OUT))
@@ -101,9 +114,38 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
             packs.append(prompter.pack(objects, asked, are_shown=not is_empty))
     return {
         "patches": np.stack(patches),
+        "frames": np.arange(images)[:, None],
         "grid": (size[1] // PATCH, size[0] // PATCH),
         "targets": {name: np.stack([t[name] for t in targets]) for name in targets[0]},
         "packed": prompter.collate(packs) if prompter is not None else None,
+    }
+
+
+def _draw_clips(rng: random.Random, plan: Plan, prompter: Prompter) -> dict[str, Any]:
+    """Clips of one length, in which a frame that stays is encoded once.
+
+    They have about twice as many frames as pictures of that size would fit into a batch.
+    """
+    length, size = rng.randint(*LENGTHS), rng.choice(CLIP_SIZES)
+    images = plan.patches * PATCH * PATCH / (size[0] * size[1])
+    patches, frames, packs = list[NDArray[np.uint8]](), [], []
+    for _ in range(max(1, round(2 * images / length))):
+        clip = compose_clip(rng, size, length)
+        shown = clip.frames
+        if rng.random() < plan.empty:
+            shown = (_nothing(rng, size),) * length
+        distinct = {id(frame): frame for frame in shown}
+        index = {key: len(patches) + i for i, key in enumerate(distinct)}
+        frames.append([index[id(frame)] for frame in shown])
+        patches += map(image_patches, distinct.values())
+        asked = prompter.choose(clip.questions, rng, min(plan.questions, _CLIP_QUESTIONS))
+        packs.append(prompter.pack((), asked))
+    return {
+        "patches": np.stack(patches),
+        "frames": np.array(frames),
+        "grid": (size[1] // PATCH, size[0] // PATCH),
+        "targets": {},
+        "packed": prompter.collate(packs),
     }
 
 
@@ -179,4 +221,5 @@ def to_batch(raw: dict[str, Any]) -> Batch:
     """NumPy arrays of :func:`draw_batch` as tensors."""
     targets = {name: torch.from_numpy(value) for name, value in raw["targets"].items()}
     rows, columns = raw["grid"]
-    return Batch(normalize(raw["patches"]), rows, columns, targets, raw["packed"])
+    frames = torch.from_numpy(raw["frames"])
+    return Batch(normalize(raw["patches"]), frames, rows, columns, targets, raw["packed"])

@@ -15,11 +15,15 @@ from torch.nn import functional as F
 from transformers import Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.modeling_qwen2_vl import (
     Qwen2VisionTransformerPretrainedModel,
+    Qwen2VLDecoderLayer,
     VisionAttention,
 )
 
 MERGE = 2
 MIDDLE = 4  # the block whose output should tell single characters
+# At which layers the first head of a token should look at the object that it names, and that it
+# asks for: the first layer sees words and image as they are.
+LOOKS = (0, 2)
 
 
 def patch_positions(rows: int, columns: int) -> Tensor:
@@ -50,17 +54,20 @@ def encode(
 
 
 def _attend(attn: VisionAttention, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    cos, sin = rotary
     qkv = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim))
-    qk, value = qkv[:, :, :2], qkv[:, :, 2]
-    first, second = qk.chunk(2, dim=-1)
-    qk = qk * cos + torch.cat((-second, first), dim=-1) * sin
-    query, key = qk.unbind(2)
+    query, key = _rotate(qkv[:, :, :2], rotary).unbind(2)
+    value = qkv[:, :, 2]
     out = F.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), scale=attn.scaling
     )
     projected: Tensor = attn.proj(out.transpose(1, 2).flatten(2))
     return projected
+
+
+def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    cos, sin = rotary
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 def image_positions(start: int, rows: int, columns: int) -> Tensor:
@@ -70,26 +77,25 @@ def image_positions(start: int, rows: int, columns: int) -> Tensor:
 
 
 def packed_layout(
-    prefix: int, rows: int, columns: int, questions: int, length: int
+    prefix: int, frames: int, rows: int, columns: int, between: int, questions: int, length: int
 ) -> tuple[Tensor, Tensor]:
     """Positions (3, S) and the attention mask (S, S), true where a row may look.
 
-    The sequence is the prefix, rows x columns image tokens, then ``questions`` x ``length`` tokens.
+    The sequence is the prefix, as many frames of rows x columns image tokens with ``between``
+    tokens between two of them, then ``questions`` x ``length`` tokens.
     """
-    image = image_positions(prefix, rows, columns)
-    after = prefix + max(rows, columns)
-    positions = torch.cat(
-        (
-            torch.arange(prefix).expand(3, -1),
-            image,
-            (after + torch.arange(length)).repeat(questions).expand(3, -1),
-        ),
-        dim=1,
-    )
-    shared = prefix + rows * columns
+    spans, start = [torch.arange(prefix).expand(3, -1)], prefix
+    for frame in range(frames):
+        if frame:
+            spans.append((start + torch.arange(between)).expand(3, -1))
+            start += between
+        spans.append(image_positions(start, rows, columns))
+        start += max(rows, columns)
+    shared = sum(span.shape[1] for span in spans)
+    spans.append((start + torch.arange(length)).repeat(questions).expand(3, -1))
     block = torch.cat((torch.zeros(shared), 1 + torch.arange(questions).repeat_interleave(length)))
     same = (block[:, None] == block[None]) | (block[None] == 0)
-    return positions, same.tril()
+    return torch.cat(spans, dim=1), same.tril()
 
 
 def answer(
@@ -98,25 +104,63 @@ def answer(
     rows: int,
     columns: int,
     prefix: Sequence[int],
+    between: Sequence[int],
     ids: Tensor,
-) -> tuple[Tensor, ...]:
-    """Run the language model on images (B, cells, D) with packed questions ``ids`` (B, Q, T).
+    named: Tensor,
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """Run the language model on frames (B, F, cells, D) with packed questions ``ids`` (B, Q, T).
 
-    Returns the hidden states (B, Q, T, D) of the questions after every layer; the last ones are
-    normalized, ready for the output embedding.
+    ``between`` are the tokens between two frames. Returns the hidden states (B, Q, T, D) of the
+    questions after every layer, the last ones normalized, ready for the output embedding; and how
+    the tokens ``named`` (B, Q, N) of each question look at the first frame in each layer of
+    :data:`LOOKS`: logarithms of the first head's attention (B, Q, N, cells).
     """
     language = model.model.language_model
     batch, questions, length = ids.shape
-    positions, visible = packed_layout(len(prefix), rows, columns, questions, length)
+    frames = merged.shape[1]
+    positions, visible = packed_layout(
+        len(prefix), frames, rows, columns, len(between), questions, length
+    )
     positions, visible = positions.to(ids.device), visible.to(ids.device)
-    start = language.embed_tokens(torch.tensor(prefix, device=ids.device)).expand(batch, -1, -1)
-    hidden = torch.cat((start, merged, language.embed_tokens(ids.flatten(1))), dim=1)
+
+    def embedded(tokens: Sequence[int]) -> Tensor:
+        out: Tensor = language.embed_tokens(torch.tensor(tokens, device=ids.device))
+        return out
+
+    gaps = embedded(between).expand(batch, frames, -1, -1)
+    shown = torch.cat((gaps, merged), dim=2).flatten(1, 2)[:, len(between) :]
+    start = embedded(prefix).expand(batch, -1, -1)
+    hidden = torch.cat((start, shown, language.embed_tokens(ids.flatten(1))), dim=1)
     rotary = language.rotary_emb(hidden, positions[:, None].expand(-1, batch, -1))
     mask = visible[None, None].expand(batch, 1, -1, -1)
-    states = []
-    for layer in language.layers:
+    first = hidden.shape[1] - questions * length
+    starts = first + length * torch.arange(questions, device=ids.device)[:, None]
+    tokens = (starts + named.clamp(min=0)).flatten(1)  # (B, Q * N) of the whole sequence
+    cells = slice(len(prefix), len(prefix) + merged.shape[2])
+    states, looks = [], []
+    for index, layer in enumerate(language.layers):
+        if index in LOOKS:
+            looked = _first_head(layer, hidden, rotary, tokens, visible)[..., cells]
+            looks.append(looked.unflatten(1, named.shape[1:]))
         hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
         states.append(hidden)
     states[-1] = language.norm(hidden)
-    first = len(prefix) + merged.shape[1]
-    return tuple(state[:, first:].unflatten(1, (questions, length)) for state in states)
+    return tuple(s[:, first:].unflatten(1, (questions, length)) for s in states), looks
+
+
+def _first_head(
+    layer: Qwen2VLDecoderLayer,
+    hidden: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    tokens: Tensor,
+    visible: Tensor,
+) -> Tensor:
+    """Logarithms (B, N, S) of what the first head of these tokens (B, N) pays to all others."""
+    attn = layer.self_attn
+    width = attn.head_dim
+    normed = layer.input_layernorm(hidden)
+    key = _rotate(F.linear(normed, attn.k_proj.weight[:width], attn.k_proj.bias[:width]), rotary)
+    asking = _rotate(F.linear(normed, attn.q_proj.weight[:width], attn.q_proj.bias[:width]), rotary)
+    query = asking.gather(1, tokens[..., None].expand(-1, -1, width))
+    logits: Tensor = attn.scaling * query @ key.mT
+    return logits.masked_fill(~visible[tokens], float("-inf")).log_softmax(-1)

@@ -1,6 +1,7 @@
-"""Questions as token sequences: many of them behind one image.
+"""Questions as token sequences: many of them behind one image or clip.
 
-The tokens of one image are ``prefix image-tokens question question ...``. Every question sees the
+The tokens of one image are ``prefix image-tokens question question ...``; frames of a clip are
+images with ``between`` between them. Every question sees the
 prefix, the image and itself, and its positions go on from the image as if it were alone. So one
 pass trains many questions, each exactly as in the chat template with that question only.
 """
@@ -10,31 +11,38 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ipcv.bench.scenes import Question, SceneObject, ask
-from tiny.targets import CELL, IGNORE
+from tiny.targets import CELL, IGNORE, covered_cells
 
 # How often each kind is asked in training: the harder, the more often.
 KIND_WEIGHTS = {"read": 2, "colour": 5, "shape": 2, "count": 8, "exists": 4, "relation": 3}
+_LOOKED_UP = {"page-after": 9, "screen-field": 6, "chart-value": 6, "chart-colour": 6}
 _OTHER = 3
+
+Row = tuple[Sequence[Any], ...]
+"""Of a question what :class:`Packed` holds of all."""
 
 
 @dataclass(frozen=True)
 class Packed:
     """Questions of a batch: ``ids`` and ``labels`` (B, Q, T), the label of a token is the next one.
 
-    ``named`` (B, Q, 2) says at which token a question has named an object, or has asked for one
-    (-1: none), and ``spots`` (B, Q, 2, 2) the centre of that object, (x, y) in cells.
+    ``named`` (B, Q, 3) says at which tokens a question has named one object and another one, and
+    has asked for one (-1: it has not), ``spots`` (B, Q, 3, 2) the centres of these, (x, y) in
+    cells, and ``boxes`` (B, Q, 3, 4) the cells that they cover: top, bottom, left, right.
     """
 
     ids: Tensor
     labels: Tensor
     named: Tensor
     spots: Tensor
+    boxes: Tensor
 
     def to(self, device: torch.device) -> Packed:
         """The same on a device."""
@@ -47,6 +55,7 @@ class Prompter:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.prefix = self._encode("<|im_start|>user\n<|vision_start|>")
+        self.between = self._encode("<|vision_end|><|vision_start|>")
         self.pad = self._encode("<|endoftext|>")[0]
         self._cache: dict[str, list[int]] = {}
 
@@ -84,7 +93,8 @@ class Prompter:
         by_kind: dict[str, list[Question]] = {}
         for question in questions:
             by_kind.setdefault(question.kind, []).append(question)
-        weights = [KIND_WEIGHTS.get(kind.removeprefix("photo-"), _OTHER) for kind in by_kind]
+        known = KIND_WEIGHTS | _LOOKED_UP
+        weights = [known.get(kind.removeprefix("photo-"), _OTHER) for kind in by_kind]
         return [rng.choice(own) for own in rng.choices(list(by_kind.values()), weights, k=count)]
 
     def pack(
@@ -92,33 +102,36 @@ class Prompter:
         objects: Sequence[SceneObject],
         questions: Sequence[Question],
         are_shown: bool = True,
-    ) -> list[tuple[list[int], list[int], list[int], list[tuple[float, float]]]]:
-        """Per question: ids, labels, where objects are named, and where these are, if shown."""
-        rows = []
+    ) -> list[Row]:
+        """Per question: ids, labels, and of the objects that it names, if shown, where.
+
+        That is at which token, around which point and in which cells.
+        """
+        rows = list[Row]()
         for question in questions:
             prompt, answer = self.tokens(question)
             ids = prompt + answer[:-1]
             labels = [IGNORE] * (len(prompt) - 1) + answer
             # Tokens: <|vision_end|> Is the red circle left of the blue square ? <|im_end|> ...
             last = prompt.index(self.tokenizer.eos_token_id) - 2
-            named = {0: [], 1: [last], 2: [4, last]}[len(question.about)]
-            shown = list(question.about)
-            if question.source >= 0:  # the question mark knows where the answer is
-                named, shown = [*named, last + 1], [*shown, question.source]
+            named = {0: [-1, -1], 1: [last, -1], 2: [4, last]}[len(question.about)]
+            named.append(last + 1 if question.source >= 0 else -1)  # the question mark
+            shown = [*question.about, *(2 - len(question.about)) * [-1], question.source]
             if not are_shown:
-                named, shown = [], []
-            spots = [objects[i].centre for i in shown] + [(0.0, 0.0)] * (2 - len(shown))
-            named += [-1] * (2 - len(named))
-            rows.append((ids, labels, named, [(x / CELL - 0.5, y / CELL - 0.5) for x, y in spots]))
+                named = [-1, -1, -1]
+            spots, boxes = zip(
+                *(_where(objects[i] if i >= 0 else None) for i in shown), strict=True
+            )
+            rows.append((ids, labels, named, spots, boxes))
         return rows
 
-    def collate(self, packs: Sequence[list[tuple]]) -> Packed:  # type: ignore[type-arg]
+    def collate(self, packs: Sequence[list[Row]]) -> Packed:
         """Pad the questions of a batch to one length."""
         length = max(len(row[0]) for pack in packs for row in pack)
 
         def padded(which: int, fill: int) -> Tensor:
             return torch.tensor(
-                [[row[which] + [fill] * (length - len(row[which])) for row in p] for p in packs]
+                [[[*row[which], *[fill] * (length - len(row[which]))] for row in p] for p in packs]
             )
 
         return Packed(
@@ -126,4 +139,14 @@ class Prompter:
             padded(1, IGNORE),
             torch.tensor([[row[2] for row in pack] for pack in packs]),
             torch.tensor([[row[3] for row in pack] for pack in packs]),
+            torch.tensor([[row[4] for row in pack] for pack in packs]),
         )
+
+
+def _where(item: SceneObject | None) -> tuple[tuple[float, float], tuple[int, int, int, int]]:
+    """The centre of an object, and the cells that it covers."""
+    if item is None:
+        return (0.0, 0.0), (0, 0, 0, 0)
+    (x, y), (rows, columns) = item.centre, covered_cells(item)
+    box = rows.start, rows.stop, columns.start, columns.stop
+    return (x / CELL - 0.5, y / CELL - 0.5), box

@@ -78,7 +78,7 @@ def cell_targets(
     out["offset"] = np.full((rows, columns, 2), np.nan, dtype=np.float32)
     out["relation"] = np.full((rows, columns, _RELATIONS), -1, dtype=np.int8)
     for i, item in enumerate(objects):
-        ys, xs = _cells(item)
+        ys, xs = covered_cells(item)
         area = np.s_[ys, xs]
         out["kind"][area] = KINDS.index(item.kind)
         x, y = item.centre
@@ -116,13 +116,13 @@ def _mark_questions(
     for question in questions:
         if question.source < 0:
             continue
-        shown = _cells(objects[question.source])
+        shown = covered_cells(objects[question.source])
         if question.text in MARKS:
             out["mark"][shown] = MARKS.index(question.text)
         if place := re.search(r"row (\d) column (\d)", question.text):
             out["table"][shown] = [int(n) - 1 for n in place.groups()]
         for i in question.about:
-            named = _cells(objects[i])
+            named = covered_cells(objects[i])
             if question.answer.isdigit():
                 out["told_digits"][named] = _digits(question.answer)
             elif question.answer in _COLOUR_IDS:
@@ -141,7 +141,7 @@ def _mark_characters(grid: NDArray[np.int64], item: SceneObject) -> None:
         grid[rows, columns] = CHARACTERS.index(character)
 
 
-def _cells(item: SceneObject) -> tuple[slice, slice]:
+def covered_cells(item: SceneObject) -> tuple[slice, slice]:
     """The cells of which the object covers at least about a third along each axis.
 
     At least the one in its middle.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +25,7 @@ from tiny.targets import IGNORE, CellHeads
 
 VALIDATION = HELD_OUT + 5_000_000  # not the seeds of the reported score
 _EMA = 0.998
+_QUICKER = 3  # times the learning rate, for what the first layer looks for
 _SPOT_LAYERS = (1, 2)  # after these layers a token that names an object should know where it is
 
 
@@ -36,7 +39,9 @@ class Heads(nn.Module):
 
     def spot_loss(self, states: tuple[Tensor, ...], packed: Packed) -> Tensor:
         """How far the positions of the named objects are off, in cells (smooth L1)."""
-        known = packed.named >= 0  # (B, Q, 2)
+        known = packed.named >= 0  # (B, Q, 3)
+        if not known.any():
+            return states[0].new_zeros(())
         index = packed.named.clamp(min=0)[..., None]
         total = states[0].new_zeros(())
         for layer, head in zip(_SPOT_LAYERS, self.spots, strict=True):
@@ -67,34 +72,46 @@ class Trainer:
             *model.model.visual.named_parameters(),
             *model.model.language_model.layers.named_parameters(),
         ]
-        matrices = [p for _, p in blocks if p.ndim == 2]
-        chosen = {id(p) for p in matrices}
-        rest = [p for p in (*model.parameters(), *self.heads.parameters()) if id(p) not in chosen]
+        first = model.model.language_model.layers[0].self_attn
+        looking = [first.q_proj.weight, first.k_proj.weight]  # which word a token looks for
+        others = {id(p) for p in looking}
+        matrices = [p for _, p in blocks if p.ndim == 2 and id(p) not in others]
+        others |= {id(p) for p in matrices}
+        rest = [p for p in (*model.parameters(), *self.heads.parameters()) if id(p) not in others]
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": looking, "times": _QUICKER}]
         self.optimizers: list[torch.optim.Optimizer] = [
             Muon(matrices),
-            torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+            torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
         ]
 
-    def update(self, batch: Batch, lr: float) -> dict[str, float]:
-        """One step of all optimizers; returns losses and accuracies by name."""
+    def update(self, batch: Batch, lr: float, encoder: bool = True) -> dict[str, float]:
+        """One step of all optimizers; returns losses and accuracies by name.
+
+        Without the ``encoder``, it stays as it is, and only the language model learns.
+        """
         batch = batch.to(self.device)
-        middle, merged = encode(self.model.model.visual, batch.patches, batch.rows, batch.columns)
-        scores: dict[str, float]
-        loss, scores = self.heads.cells(middle, merged, batch.targets)
+        visual = self.model.model.visual.requires_grad_(encoder)
+        middle, merged = encode(visual, batch.patches, batch.rows, batch.columns)
+        loss, scores = merged.new_zeros(()), dict[str, float]()
+        if encoder:
+            loss, scores = self.heads.cells(middle, merged, batch.targets)
         if batch.packed is not None:
-            states = self._answer(self.model, merged, batch)
+            states, looks = self._answer(self.model, merged, batch)
             told, right = answer_loss(self.model, states[-1], batch.packed)
             spot = self.heads.spot_loss(states, batch.packed)
+            look = look_loss(looks, batch.packed, batch.columns // 2)
             scores |= {
                 "spot": spot.item(),
+                "look": look.item(),
                 "answer": told.item(),
                 "right": right.float().mean().item(),
             }
-            loss = 0.5 * loss + 3.0 * told + 0.5 * spot
+            loss = 0.5 * loss + 3.0 * told + 0.5 * spot + look
         loss.backward()
         for optimizer in self.optimizers:
-            torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 5.0)
-            optimizer.param_groups[0]["lr"] = lr
+            for group in optimizer.param_groups:
+                torch.nn.utils.clip_grad_norm_(group["params"], 5.0)
+                group["lr"] = lr * group.get("times", 1)
             optimizer.step()
             optimizer.zero_grad()
         self.step += 1
@@ -104,10 +121,20 @@ class Trainer:
 
     def _answer(
         self, model: Qwen2VLForConditionalGeneration, merged: Tensor, batch: Batch
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         assert batch.packed is not None
         rows, columns = batch.rows // 2, batch.columns // 2
-        return answer(model, merged, rows, columns, self.prompter.prefix, batch.packed.ids)
+        prompter = self.prompter
+        return answer(
+            model,
+            merged[batch.frames],
+            rows,
+            columns,
+            prompter.prefix,
+            prompter.between,
+            batch.packed.ids,
+            batch.packed.named,
+        )
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -125,12 +152,14 @@ class Trainer:
         for seed in range(VALIDATION, VALIDATION + scenes):
             scene = draw_picture(picture, seed, size)
             packed = self.prompter.collate([self.prompter.pack(scene.objects, scene.questions)])
-            patches = normalize(image_patches(scene.image)[None])
-            batch = Batch(patches, size[1] // 14, size[0] // 14, {}, packed).to(self.device)
+            patches = normalize(np.stack([image_patches(frame) for frame in scene.frames]))
+            frames = torch.arange(len(patches))[None]
+            batch = Batch(patches, frames, size[1] // 14, size[0] // 14, {}, packed)
+            batch = batch.to(self.device)
             _, merged = encode(self.averaged.model.visual, batch.patches, batch.rows, batch.columns)
-            state = self._answer(self.averaged, merged, batch)[-1]
+            states, _ = self._answer(self.averaged, merged, batch)
             assert batch.packed is not None
-            _, right = answer_loss(self.averaged, state, batch.packed)
+            _, right = answer_loss(self.averaged, states[-1], batch.packed)
             for question, is_right in zip(scene.questions, right[0].tolist(), strict=True):
                 hits[question.kind].append(is_right)
         scores = {kind: sum(column) / len(column) for kind, column in hits.items()}
@@ -171,3 +200,18 @@ def answer_loss(
     right = torch.ones_like(told)
     right[told] = logits.detach().argmax(-1) == packed.labels[told]
     return F.cross_entropy(logits, packed.labels[told]), right.all(-1)
+
+
+def look_loss(looks: Sequence[Tensor], packed: Packed, columns: int) -> Tensor:
+    """How little attention (logarithms, B, Q, 3, cells) goes to what is named, and asked for."""
+    index = torch.arange(looks[0].shape[-1], device=packed.boxes.device)
+    row, column = index // columns, index % columns
+    top, bottom, left, right = packed.boxes[..., None].unbind(3)  # (B, Q, 3, 1) each
+    inside = (top <= row) & (row < bottom) & (left <= column) & (column < right)
+    total = looks[0].new_zeros(())
+    for look, which in zip(looks, (slice(0, 2), slice(2, 3)), strict=True):
+        known = packed.named[..., which] >= 0
+        if known.any():
+            paid = look[..., which, :].masked_fill(~inside[..., which, :], float("-inf"))
+            total = total - paid[known].logsumexp(-1).mean()
+    return total

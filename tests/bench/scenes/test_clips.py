@@ -12,7 +12,10 @@ from ipcv.bench.scenes.clips import CLIP_KINDS, LENGTHS, WAYS, compose_clip
 from ipcv.bench.scenes.pictures import VIDEO, draw_picture
 
 SIZE = (224, 224)
-CLIPS = [compose_clip(random.Random(seed), SIZE) for seed in range(60)]
+CLIPS = [
+    compose_clip(random.Random(seed), SIZE, LENGTHS[0] + seed % (LENGTHS[1] - LENGTHS[0] + 1))
+    for seed in range(60)
+]
 
 
 def asked(kind):
@@ -65,8 +68,9 @@ def test_the_camera_moves_where_the_answer_says():
 
 def test_cuts_and_counters():
     for frames, question in asked("video-first"):
-        cuts = sum(not np.array_equal(a, b) for a, b in pairwise(frames))
-        assert 1 <= cuts <= 3
+        cuts = [i for i, (a, b) in enumerate(pairwise(frames), 1) if not np.array_equal(a, b)]
+        assert 1 <= len(cuts) <= 3
+        assert min(np.diff([0, *cuts, len(frames)])) >= 2
         assert question.answer in question.text
     for frames, question in asked("video-last"):
         assert not np.array_equal(frames[-1], frames[-2])

@@ -12,6 +12,7 @@ from ipcv.bench.scenes.screens import compose_screen
 from tiny.data import Plan, batches, draw_batch, to_batch
 from tiny.prompts import Prompter
 from tiny.targets import CELL, DIGITS, IGNORE, MARKS, NO_DIGIT, cell_targets
+from tiny.trainer import look_loss
 from train_tiny import new_trainer
 
 SIZE = (280, 280)
@@ -27,6 +28,37 @@ def test_batches_do_not_depend_on_how_many_processes_draw_them() -> None:
             assert torch.equal(batch.patches, same.patches)
             assert torch.equal(batch.packed.ids, same.packed.ids)
         drawn.close()
+
+
+def test_clips_show_each_frame_once_to_the_encoder() -> None:
+    prompter = Prompter(new_trainer().prompter.tokenizer)
+    lengths = set()
+    for seed in range(8):
+        batch = to_batch(draw_batch(seed, Plan((SIZE,), 1600, 3, clips=1.0), prompter))
+        lengths.add(batch.frames.shape[1])
+        assert batch.targets == {}
+        assert batch.packed.ids.shape[:2] == (len(batch.frames), 3)
+        assert batch.frames.unique().tolist() == [*range(len(batch.patches))]
+        assert len(batch.patches.unique(dim=0)) == len(batch.patches)
+    assert len(lengths) > 2
+
+
+def test_looks_at_what_is_named_cost_nothing() -> None:
+    prompter = Prompter(new_trainer().prompter.tokenizer)
+    sheet = compose_page(random.Random(0), SIZE)
+    asked = [q for q in sheet.questions if q.about]
+    packed = prompter.collate([prompter.pack(sheet.objects, asked)])
+    rows, columns = SIZE[1] // CELL, SIZE[0] // CELL
+    right = torch.full((1, len(asked), 3, rows, columns), float("-inf"))
+    for i, question in enumerate(asked):
+        for k, item in ((0, question.about[0]), (2, question.source)):
+            x, y = sheet.objects[item].centre
+            right[0, i, k, int(y / CELL), int(x / CELL)] = 0
+    wrong = right.flip(2)
+    right, wrong = right.flatten(3), wrong.flatten(3)
+    assert look_loss([right, right], packed, columns) == 0
+    assert look_loss([right, wrong], packed, columns) > 1e3
+    assert look_loss([wrong, right], packed, columns) > 1e3
 
 
 def at(target: np.ndarray, item: SceneObject) -> list[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import permutations
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw
@@ -35,24 +36,23 @@ WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 """Along (x, y), which points down."""
 
 _LIT, _DARK = (255, 250, 190), (40, 40, 40)
-_FLASHING = 2 * max(COUNTS) + 1  # frames in which any number of flashes can be told apart
 
 
 class Clip(NamedTuple):
-    """Frames of one size, in order, and the questions about them."""
+    """Frames of one size, in order, and all questions about them; a frame that stays is one."""
 
     frames: tuple[Image.Image, ...]
     questions: tuple[Question, ...]
 
 
-def compose_clip(rng: random.Random, size: tuple[int, int]) -> Clip:
-    """A clip of frames of `size` (width, height), at least 224 each."""
-    return rng.choice(_COMPOSERS)(rng, size)
+def compose_clip(rng: random.Random, size: tuple[int, int], count: int) -> Clip:
+    """A clip of so many frames, from 4 on, of `size` (width, height), at least 224 each."""
+    return rng.choice(_COMPOSERS)(rng, size, count)
 
 
-def _still(rng: random.Random, size: tuple[int, int]) -> Clip:
+def _still(rng: random.Random, size: tuple[int, int], count: int) -> Clip:
     """A shape that moves, another one that does not, and a light that flashes above them."""
-    count, flashes = rng.randint(_FLASHING, LENGTHS[1]), rng.choice(COUNTS)
+    flashes = rng.choice([flashes for flashes in COUNTS if 2 * flashes <= count])
     ground, way = paint_background(rng, size), rng.choice(list(WAYS))
     shown = rng.sample(SHAPES, 2)
     colours = rng.sample(list(COLOURS), 2)
@@ -99,9 +99,9 @@ def _resting(size: tuple[int, int], side: int) -> Box:
     return size[0] - side - 8, 8, size[0] - 8, 8 + side
 
 
-def _pan(rng: random.Random, size: tuple[int, int]) -> Clip:
+def _pan(rng: random.Random, size: tuple[int, int], count: int) -> Clip:
     """A camera that looks along a photo."""
-    way, count = rng.choice(list(WAYS)), rng.randint(*LENGTHS)
+    way = rng.choice(list(WAYS))
     x, y = WAYS[way]
     room = round(rng.uniform(0.3, 0.8) * min(size))
     wide = paint_photo(rng, (size[0] + abs(x) * room, size[1] + abs(y) * room))
@@ -113,25 +113,26 @@ def _pan(rng: random.Random, size: tuple[int, int]) -> Clip:
     return Clip(tuple(frames), (Question("video-camera", "Which way does the camera move?", way),))
 
 
-def _cuts(rng: random.Random, size: tuple[int, int]) -> Clip:
-    """Two to four shots, with a word in each."""
-    shots = rng.randint(2, 4)
-    words, frames = rng.sample(WORDS, shots), []
-    for word in words:
+def _cuts(rng: random.Random, size: tuple[int, int], count: int) -> Clip:
+    """Two to four shots, of two frames or more, with a word in each."""
+    shots = rng.randint(2, min(4, count // 2))
+    words, frames = rng.sample(WORDS, shots), list[Image.Image]()
+    cuts = sorted(rng.sample(range(1, count - shots), shots - 1))  # of what is beyond one each
+    ends = [cut + number for number, cut in enumerate(cuts, 1)]
+    for word, start, end in zip(words, [0, *ends], [*ends, count], strict=True):
         shot = paint_background(rng, size)
         _write(rng, shot, word)
-        frames += [shot] * rng.randint(2, LENGTHS[1] // shots)
-    first, later = sorted(rng.sample(range(shots), 2))
-    named = [words[first], words[later]]
-    rng.shuffle(named)
-    text = f"Which word came first, {named[0]} or {named[1]}?"
-    return Clip(tuple(frames), (Question("video-first", text, words[first]),))
+        frames += [shot] * (end - start)
+    questions = [
+        Question("video-first", f"Which word came first, {a} or {b}?", words[min(i, k)])
+        for (i, a), (k, b) in permutations(enumerate(words), 2)
+    ]
+    return Clip(tuple(frames), tuple(questions))
 
 
-def _counter(rng: random.Random, size: tuple[int, int]) -> Clip:
+def _counter(rng: random.Random, size: tuple[int, int], count: int) -> Clip:
     """A screen of one colour on which a number changes, at the same place or at another."""
-    count = rng.randint(*LENGTHS)
-    ground, frames, number = paint_background(rng, size), [], ""
+    ground, frames, number = paint_background(rng, size), list[Image.Image](), ""
     for index in range(count):
         if index == 0 or rng.random() < 0.4 or index == count - 1:
             frame, number = ground.copy(), draw_number(rng)
@@ -152,7 +153,7 @@ def _write(rng: random.Random, image: Image.Image, text: str) -> None:
     paint_text(image, SceneObject(kind, box, text=text, font=font, font_size=font_size))
 
 
-_COMPOSERS: tuple[Callable[[random.Random, tuple[int, int]], Clip], ...] = (
+_COMPOSERS: tuple[Callable[[random.Random, tuple[int, int], int], Clip], ...] = (
     _still,
     _pan,
     _cuts,

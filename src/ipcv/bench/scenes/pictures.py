@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ipcv.bench.scenes import QUESTION_KINDS, Scene, draw_scene
 from ipcv.bench.scenes.charts import CHART_KINDS, compose_chart
-from ipcv.bench.scenes.clips import CLIP_KINDS, compose_clip
+from ipcv.bench.scenes.clips import CLIP_KINDS, LENGTHS, compose_clip
 from ipcv.bench.scenes.pages import PAGE_KINDS, compose_page
 from ipcv.bench.scenes.photos import PHOTO_KINDS, compose_photo
 from ipcv.bench.scenes.questions import Question
@@ -68,11 +68,15 @@ def draw_picture(name: str, seed: int, size: tuple[int, int] = (448, 448)) -> Sc
         return draw_scene(seed, size)
     rng = random.Random(f"{name} {seed} {size[0]} {size[1]}")
     if name == VIDEO:
-        clip = compose_clip(rng, size)
-        return Scene(clip.frames[0], (), clip.questions, clip.frames[1:])
+        clip = compose_clip(rng, size, rng.randint(*LENGTHS))
+        return Scene(clip.frames[0], (), _one_each(rng, name, clip.questions), clip.frames[1:])
     sheet = COMPOSERS[name](rng, size)
+    return Scene(sheet.image, tuple(sheet.objects), _one_each(rng, name, sheet.questions))
+
+
+def _one_each(rng: random.Random, name: str, questions: Sequence[Question]) -> tuple[Question, ...]:
+    """A question of every kind that there is."""
     by_kind: dict[str, list[Question]] = {}
-    for question in sheet.questions:
+    for question in questions:
         by_kind.setdefault(question.kind, []).append(question)
-    questions = tuple(rng.choice(by_kind[kind]) for kind in PICTURES[name] if kind in by_kind)
-    return Scene(sheet.image, tuple(sheet.objects), questions)
+    return tuple(rng.choice(by_kind[kind]) for kind in PICTURES[name] if kind in by_kind)
