@@ -14,15 +14,15 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, Qwen2VLForConditionalGeneration
+from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 
 from ipcv.bench.scenes.pictures import VIDEO
 from ipcv.models import TINY
-from tiny.architecture import TEXT, build_config
+from tiny.architecture import build_config
 from tiny.data import Batch, Plan, batches
 from tiny.export import export
 from tiny.processor import SPECIAL, build_tokenizer
@@ -69,11 +69,17 @@ MORE = (
 )
 
 ALL = {"drawn": 0.2, "page": 0.27, "screen": 0.2, "chart": 0.27, "photo": 0.06}
+SCENIC = {"drawn": 0.4, "page": 0.17, "screen": 0.13, "chart": 0.14, "photo": 0.16}
+PHOTOS = {"drawn": 0.45, "page": 0.08, "screen": 0.08, "chart": 0.1, "photo": 0.29}
 VARIED = (*2 * LARGE, (560, 560), (672, 672))
+LOOKING = Plan(SHEETS, 2048, 16, ALL, EMPTY)
 LANGUAGE = (
-    Stage("language, 336 px", 800, Plan(SHEETS, 2048, 16, ALL, EMPTY), (1.5e-3, 1.5e-3), False),
-    Stage("and clips", 900, Plan(SHEETS, 2048, 16, ALL, EMPTY, 0.25), (1.5e-3, 1.2e-3), False),
-    Stage("448 px", 450, Plan(VARIED, 3072, 24, ALL, EMPTY, 0.25), (1.2e-3, 0.0), False),
+    Stage("224 to 336 px", 800, LOOKING, (1.5e-3, 1.5e-3), encoder=False),
+    Stage("a few clips", 550, replace(LOOKING, clips=0.25), (1.5e-3, 1.5e-3), encoder=False),
+    Stage("clips", 450, replace(LOOKING, clips=0.7), (1.5e-3, 1.5e-3), encoder=False),
+    Stage("448 px", 300, Plan(VARIED, 3072, 24, ALL, EMPTY, 0.4), (1.5e-3, 4e-4), encoder=False),
+    Stage("scenes", 400, Plan(VARIED, 3072, 24, SCENIC, EMPTY, 0.2), (8e-4, 0.0), encoder=False),
+    Stage("photos", 250, Plan(VARIED, 3072, 24, PHOTOS, EMPTY, 0.1), (7e-4, 0.0), encoder=False),
 )
 PARTS = {"scenes": SCENES, "pictures": MORE, "language": LANGUAGE}
 
@@ -88,12 +94,8 @@ def new_trainer(device: str = "cpu") -> Trainer:
 
 
 def trainer_from(folder: Path, device: str = "cpu") -> Trainer:
-    """A model with the weights in a folder, and the rotary positions of :data:`TEXT`."""
-    config = AutoConfig.from_pretrained(folder)
-    config.text_config.rope_parameters = TEXT["rope_parameters"]
-    model = Qwen2VLForConditionalGeneration.from_pretrained(
-        folder, config=config, dtype=torch.float32
-    )
+    """A model with the weights in a folder."""
+    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     return Trainer(model, AutoTokenizer.from_pretrained(folder), torch.device(device))
 
 

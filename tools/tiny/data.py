@@ -27,7 +27,7 @@ from tiny.prompts import Packed, Prompter
 from tiny.targets import cell_targets
 
 PATCH = 14
-_CLIP_QUESTIONS = 6
+_CLIP_QUESTIONS = 2  # a clip has few
 CLIP_SIZES = ((224, 224), (224, 224), (224, 280), (280, 224))
 _MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
 _STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
@@ -124,12 +124,14 @@ def draw_batch(seed: int, plan: Plan, prompter: Prompter | None) -> dict[str, An
 def _draw_clips(rng: random.Random, plan: Plan, prompter: Prompter) -> dict[str, Any]:
     """Clips of one length, in which a frame that stays is encoded once.
 
-    They have about twice as many frames as pictures of that size would fit into a batch.
+    They have about four times as many frames as pictures of that size would fit into a batch, for
+    most stay for a while. Short clips are more frequent than long ones.
     """
-    length, size = rng.randint(*LENGTHS), rng.choice(CLIP_SIZES)
+    length = rng.randint(LENGTHS[0], rng.randint(*LENGTHS))
+    size = rng.choice(CLIP_SIZES)
     images = plan.patches * PATCH * PATCH / (size[0] * size[1])
     patches, frames, packs = list[NDArray[np.uint8]](), [], []
-    for _ in range(max(1, round(2 * images / length))):
+    for _ in range(max(1, round(4 * images / length))):
         clip = compose_clip(rng, size, length)
         shown = clip.frames
         if rng.random() < plan.empty:
