@@ -1,4 +1,4 @@
-"""What the embedded model's encoder keeps of clips that it gets as videos, method by method.
+"""Fidelity of the embedded model's encoder on clips that it gets as videos, method by method.
 
     python benchmarks/clips.py --clips 60
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ipcv.bench.scenes import QUESTION_KINDS
+from ipcv.bench.scenes.clips import CLIP_KINDS
 from ipcv.bench.scenes.pictures import PICTURES
 from ipcv.models import TINY
 
@@ -20,7 +21,7 @@ TABLES = ROOT / "benchmarks" / "README.md"
 OURS = "ipcv 0.65"
 """What the README shows of ours: the embedded model's preset."""
 
-SHOWN = ("uncompressed", OURS, "downsample 0.35", "downsample 0.5")
+SHOWN = ("uncompressed", "ipcv 0.5", OURS, "pixelprune 0.5", "downsample 0.35", "downsample 0.5")
 """The rows of the suite that the README has."""
 
 COMPARED = (
@@ -74,6 +75,11 @@ def accuracy(
         time = f"{row['time']:.2f}" if "time" in row else ""
         rows.append([name, overall, *(percent(row.get(kind)) for kind in kinds), time])
     return table(header, rows)
+
+
+def asked(variants: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """The kinds of pictures that were asked about."""
+    return tuple(name for name in PICTURES if name in variants["uncompressed"])
 
 
 def fidelity(variants: dict[str, dict[str, Any]]) -> str:
@@ -181,21 +187,24 @@ def fill(path: Path, marker: str, text: str) -> None:
 def main() -> None:
     """Fill all files."""
     suite, parts, language = read("suite"), read("suite-parts"), read("suite-language")
-    pictures = tuple(name for name in PICTURES if name in suite["variants"]["uncompressed"])
+    controls, video = read("controls-pictures")["variants"], read("suite-video")
+    pictures = asked(suite["variants"])
     shown, compared = (
         {name: suite["variants"][name] for name in names} for names in (SHOWN, COMPARED)
     )
     fill(ROOT / "README.md", "scores", accuracy(shown, pictures))
     fill(ROOT / "docs" / "which-method.md", "scores", accuracy(compared, pictures))
     fill(TINY / "README.md", "reference", accuracy(read("controls")["variants"]))
-    controls = accuracy(read("controls-pictures")["variants"], pictures)
     for path in (TINY / "README.md", TABLES):
-        fill(path, "pictures", controls)
+        fill(path, "pictures", accuracy(controls, asked(controls)))
+        fill(path, "video", accuracy(video["variants"], CLIP_KINDS))
     fill(TINY / "README.md", "vision", accuracy(suite["variants"], pictures))
     fill(TINY / "README.md", "language", accuracy(language["variants"]))
     fill(TABLES, "suite", accuracy(suite["variants"], pictures))
     fill(TABLES, "suite-kinds", by_kind(suite, (), ("all", *pictures), 100, 1))
     fill(TABLES, "suite-time", equal_time(suite, scale=100, digits=1))
+    for part, make in (("kinds", by_kind), ("time", equal_time)):
+        fill(TABLES, f"clips-{part}", make(read("clips")))
     fill(TABLES, "suite-parts", accuracy(parts["variants"]))
     fill(TABLES, "language", accuracy(language["variants"]))
     fill(TINY / "README.md", "sizes", by_size(read("sizes")))

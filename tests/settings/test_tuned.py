@@ -48,5 +48,5 @@ def test_evidence_is_there_and_says_so(tuned):
     assert ours[score][0] > published[score][2]
     gains = results["at_equal_time"]["gains"]["downsample"][method_of(tuned.variant)]
     measured = [gain for gain in gains if gain is not None]
-    assert len(measured) > 4
+    assert len(measured) >= 4
     assert all(low > 0 for _, low, _ in measured)
