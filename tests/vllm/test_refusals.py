@@ -1,5 +1,6 @@
 """What is refused before any worker starts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from tests.checkpoints import save
 from tests.vllm.checkpoints import save_for_vllm
 from tests.vllm.test_families import FAMILIES, GLM
 
-SHORTENED = ("qwen2_vl", "qwen2_5_vl", *GLM)
+SHORTENED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "internvl", *GLM)
 
 
 def configured(model: Path, ipcv: object, **options: Any) -> Any:
@@ -95,6 +96,18 @@ def test_families_without_graphs(tmp_path: Path, name: str) -> None:
 def test_families_without_shorter_prompts(tmp_path: Path, name: str) -> None:
     save_for_vllm(name, tmp_path)
     with pytest.raises(ValueError, match="cannot drop visual tokens of "):
+        configured(tmp_path, {"keep_tokens": 0.5})
+
+
+def test_a_scaled_embedding_has_no_gaps(tmp_path: Path) -> None:
+    save_for_vllm("internvl", tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    rope = config["text_config"]["rope_parameters"]
+    config["text_config"]["rope_parameters"] = rope | {"rope_type": "linear", "factor": 2.0}
+    file.write_text(json.dumps(config))
+    configured(tmp_path, {})
+    with pytest.raises(ValueError, match="cannot drop visual tokens of InternVL"):
         configured(tmp_path, {"keep_tokens": 0.5})
 
 

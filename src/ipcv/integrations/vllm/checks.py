@@ -13,6 +13,7 @@ from vllm.v1.attention.backends.registry import AttentionBackendEnum
 from ipcv.integrations.vllm import MODELS
 from ipcv.integrations.vllm.processors import remember
 from ipcv.integrations.vllm.settings import KEY, SERVED, Settings
+from ipcv.integrations.vllm.shorter import allow_gaps
 
 logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
 
@@ -107,8 +108,10 @@ class Guard(VerifyAndUpdateConfig):  # type: ignore[misc]
         if (settings := settings_of(vllm_config)) is not None:
             remember(vllm_config.model_config, vllm_config.additional_config[KEY])
             compilation = vllm_config.compilation_config
-            if settings.tokens is not None and compilation.cudagraph_mode is None:
-                compilation.cudagraph_mode = CUDAGraphMode.PIECEWISE
+            if settings.tokens is not None:
+                allow_gaps(vllm_config.model_config.hf_config)
+                if compilation.cudagraph_mode is None:
+                    compilation.cudagraph_mode = CUDAGraphMode.PIECEWISE
             logger.info("IPCV configured: %s", settings)
         cls.stock.verify_and_update_config(vllm_config)
 

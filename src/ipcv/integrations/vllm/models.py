@@ -55,7 +55,7 @@ from ipcv.integrations.vllm.packed_towers import (
     WindowedTower,
 )
 from ipcv.integrations.vllm.processors import with_processor
-from ipcv.integrations.vllm.shorter import Shorter, ShorterFrames
+from ipcv.integrations.vllm.shorter import ShorterFrames, ShorterTiles, ShorterVideos
 from ipcv.integrations.vllm.tiles import INTERNVL_METHODS, LLAVA_ONEVISION_METHODS, TilesReaders
 from ipcv.integrations.vllm.tower import Tower
 from ipcv.vision.pruning import PruningEngine
@@ -114,28 +114,28 @@ class Compressed:
 
 
 @with_processor
-class Qwen2VL(Compressed, Shorter, Qwen2VLForConditionalGeneration):  # type: ignore[misc]
+class Qwen2VL(Compressed, ShorterVideos, Qwen2VLForConditionalGeneration):  # type: ignore[misc]
     """Qwen2-VL."""
 
     tower = PackedTower
 
 
 @with_processor
-class Qwen2_5_VL(Compressed, Shorter, Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc]  # noqa: N801
+class Qwen2_5_VL(Compressed, ShorterVideos, Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc]  # noqa: N801
     """Qwen2.5-VL."""
 
     tower = WindowedTower
 
 
 @with_processor
-class Qwen3VL(Compressed, Qwen3VLForConditionalGeneration):  # type: ignore[misc]
+class Qwen3VL(Compressed, ShorterFrames, Qwen3VLForConditionalGeneration):  # type: ignore[misc]
     """Qwen3-VL."""
 
     tower = DeepStackTower
 
 
 @with_processor
-class Qwen3VLMoe(Compressed, Qwen3VLMoeForConditionalGeneration):  # type: ignore[misc]
+class Qwen3VLMoe(Compressed, ShorterFrames, Qwen3VLMoeForConditionalGeneration):  # type: ignore[misc]
     """Qwen3-VL with mixtures of experts."""
 
     tower = DeepStackTower
@@ -163,7 +163,7 @@ class GlmOcr(Compressed, ShorterFrames, GlmOcrForConditionalGeneration):  # type
 
 
 @with_processor
-class InternVL(Compressed, InternS1ForConditionalGeneration):  # type: ignore[misc]
+class InternVL(Compressed, ShorterTiles, InternS1ForConditionalGeneration):  # type: ignore[misc]
     """InternVL checkpoints for `transformers`."""
 
     tower = InternVLTower

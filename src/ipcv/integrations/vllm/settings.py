@@ -28,6 +28,9 @@ SERVED: dict[str, Family] = {
 }
 """Model types that can be served, and the family of each."""
 
+IN_LINES = ("internvl",)
+"""Model types whose visual tokens have one position each, in which gaps are possible."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -133,13 +136,13 @@ def _dropping(keep_tokens: object) -> DivPrune | None:
 
 def _check_drops(family: Family, hf_config: Any) -> None:
     """Raise `ValueError` where the language model needs all visual tokens of a family."""
-    if family.decoder is not None and family.decoder.first_prunable is not None:
-        reason = "its first layers, too, get features of every token"
-    elif "mrope_section" not in (hf_config.get_text_config().rope_parameters or {}):
-        reason = "its positions cannot have gaps"
-    else:
-        return
-    raise ValueError(f"ipcv cannot drop visual tokens of {family.name} in vLLM: {reason}")
+    rope = hf_config.get_text_config().rope_parameters or {}
+    is_plain = rope.get("rope_type") == "default"
+    if "mrope_section" not in rope and not (is_plain and hf_config.model_type in IN_LINES):
+        raise ValueError(
+            f"ipcv cannot drop visual tokens of {family.name} in vLLM: its positions cannot have "
+            "gaps"
+        )
 
 
 def _served(typed: Given, *presets: PruningMethod) -> PruningMethod:

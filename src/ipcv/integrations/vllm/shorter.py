@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,9 @@ from vllm.distributed.parallel_state import get_tp_group
 
 from ipcv.integrations.vllm.settings import Settings
 from ipcv.language.divprune import farthest
+
+_OFFSET_BYTES = 3 * 4
+"""Three int32."""
 
 
 class _Places(NamedTuple):
@@ -24,6 +26,15 @@ class _Places(NamedTuple):
 
     is_visual: Tensor
     offsets: Tensor
+
+
+class _Grid(NamedTuple):
+    """Frames, rows and columns of tokens, and the time between two frames."""
+
+    t: int
+    h: int
+    w: int
+    speed: float = 1.0
 
 
 class Shorter:
@@ -42,40 +53,20 @@ class Shorter:
     ipcv_settings: Settings | None = None
     _places: _Places | None = None
 
-    def _process_image_input(self, image_input: Any) -> Sequence[Tensor]:
-        tokens = super()._process_image_input(image_input)  # type: ignore[misc]
-        return self._shortened(tokens, image_input["image_grid_thw"].tolist())
+    def _shortened(self, tokens: Tensor, grid: _Grid) -> Tensor:
+        """Of an item's tokens `(N, C)` those that stay, and columns of their offsets.
 
-    def _process_video_input(self, video_input: Any) -> Sequence[Tensor]:
-        tokens = super()._process_video_input(video_input)  # type: ignore[misc]
-        grids, seconds = video_input["video_grid_thw"].tolist(), None
-        if (given := video_input.get("second_per_grid_ts")) is not None:
-            seconds = given.tolist()
-        return self._shortened(tokens, grids, seconds)
-
-    def _shortened(
-        self,
-        items: Sequence[Tensor],
-        grids: Sequence[Sequence[int]],
-        seconds: Sequence[float] | None = None,
-    ) -> Sequence[Tensor]:
-        """Of the tokens `(N, C)` of each item those that stay, `(K, C)`, and columns of offsets."""
-        settings = self.ipcv_settings
-        if settings is None:
-            return items
-        vision: Any = self.config.vision_config  # type: ignore[attr-defined]
-        side, speed = vision.spatial_merge_size, getattr(vision, "tokens_per_second", 1.0)
-        shortened = []
-        for item, (tokens, (t, h, w)) in enumerate(zip(items, grids, strict=True)):
-            factor = 1.0 if seconds is None else seconds[item] * speed
-            kept = farthest(tokens, settings.kept(len(tokens)))
-            group = get_tp_group()
-            if group.world_size > 1:  # states need not be bitwise the same on each
-                kept = group.broadcast(kept)
-            offsets = offsets_of(t, h // side, w // side, factor).to(kept.device)[kept]
-            columns = offsets.int().view(tokens.dtype)  # bits: half floats hold no large integers
-            shortened.append(torch.cat([tokens[kept], columns], dim=1))
-        return tuple(shortened)
+        `C` has the states, then DeepStack's features, where a model has them.
+        """
+        settings: Any = self.ipcv_settings
+        width = self.config.get_text_config().hidden_size  # type: ignore[attr-defined]
+        kept = farthest(tokens[:, :width], settings.kept(len(tokens)))
+        group = get_tp_group()
+        if group.world_size > 1:  # states need not be bitwise the same on each
+            kept = group.broadcast(kept)
+        offsets = offsets_of(grid).to(kept.device)[kept]
+        columns = offsets.int().view(tokens.dtype)  # bits: half floats hold no large integers
+        return torch.cat([tokens[kept], columns], dim=1)
 
     def get_mrope_input_positions(
         self, input_tokens: list[int], mm_features: list[Any]
@@ -87,22 +78,20 @@ class Shorter:
                 input_tokens, mm_features
             )
         positions, done, following = [], 0, 0
-        for first, t, h, w, factor in self._token_grids(mm_features):
-            text, visual = first - done, settings.kept(t * h * w)
+        for first, grid in self._grids(mm_features):
+            text, visual = first - done, settings.kept(grid.t * grid.h * grid.w)
             positions.append(torch.arange(following, following + text))
             following += text
             positions.append(torch.full((visual,), following))
-            following += 1 + max(int((t - 1) * factor), h - 1, w - 1)
+            following += 1 + max(int((grid.t - 1) * grid.speed), grid.h - 1, grid.w - 1)
             done = first + visual
         rest = len(input_tokens) - done
         positions.append(torch.arange(following, following + rest))
         return torch.cat(positions).expand(3, -1).clone(), following - done
 
-    def _token_grids(self, mm_features: list[Any]) -> Iterator[tuple[int, int, int, int, float]]:
-        """Of each run of visual tokens where it starts, frames, rows, columns, time per frame."""
-        grids: Iterator[tuple[int, int, int, int, float]]
-        grids = self.iter_mm_grid_thw(mm_features)  # type: ignore[attr-defined]
-        return grids
+    def _grids(self, mm_features: list[Any]) -> Iterator[tuple[int, _Grid]]:
+        """Of each run of visual tokens in a prompt, where it starts and what it was of."""
+        raise NotImplementedError
 
     def embed_input_ids(
         self,
@@ -115,10 +104,10 @@ class Shorter:
         self._places = None
         if self.ipcv_settings is not None and multimodal_embeddings:
             assert is_multimodal is not None
-            width = self.config.get_text_config().hidden_size  # type: ignore[attr-defined]
-            offsets = [x[:, width:].contiguous().view(torch.int32) for x in multimodal_embeddings]
-            self._places = _Places(is_multimodal, torch.cat(offsets).long().T)
-            multimodal_embeddings = [x[:, :width] for x in multimodal_embeddings]
+            columns = _OFFSET_BYTES // multimodal_embeddings[0].element_size()
+            bits = torch.cat([x[:, -columns:] for x in multimodal_embeddings])
+            self._places = _Places(is_multimodal, bits.view(torch.int32).long().T)
+            multimodal_embeddings = [x[:, :-columns] for x in multimodal_embeddings]
         embedded: Tensor = super().embed_input_ids(  # type: ignore[misc]
             input_ids, multimodal_embeddings, is_multimodal=is_multimodal
         )
@@ -137,32 +126,96 @@ class Shorter:
         return super().forward(input_ids, positions, *args, **kwargs)  # type: ignore[misc]
 
 
-class ShorterFrames(Shorter):
+class ShorterVideos(Shorter):
+    """The same for models whose images and videos are grids of tokens."""
+
+    def _process_image_input(self, image_input: Any) -> Sequence[Tensor]:
+        tokens: Sequence[Tensor] = super()._process_image_input(image_input)  # type: ignore[misc]
+        if self.ipcv_settings is None:
+            return tokens
+        grids = self._in_tokens(image_input["image_grid_thw"])
+        return [self._item(*one) for one in zip(tokens, grids, strict=True)]
+
+    def _process_video_input(self, video_input: Any) -> Sequence[Tensor]:
+        tokens: Sequence[Tensor] = super()._process_video_input(video_input)  # type: ignore[misc]
+        if self.ipcv_settings is None:
+            return tokens
+        grids = self._in_tokens(video_input["video_grid_thw"])
+        if (seconds := video_input.get("second_per_grid_ts")) is not None:
+            vision: Any = self.config.vision_config  # type: ignore[attr-defined]
+            speed = getattr(vision, "tokens_per_second", 1.0)
+            speeds = [speed * second for second in seconds.tolist()]
+            grids = [grid._replace(speed=x) for grid, x in zip(grids, speeds, strict=True)]
+        return [self._item(*one) for one in zip(tokens, grids, strict=True)]
+
+    def _in_tokens(self, grids: Tensor) -> list[_Grid]:
+        side = self.config.vision_config.spatial_merge_size  # type: ignore[attr-defined]
+        return [_Grid(t, h // side, w // side) for t, h, w in grids.tolist()]
+
+    def _item(self, tokens: Tensor, grid: _Grid) -> Tensor:
+        """What stays of an image or a video."""
+        return self._shortened(tokens, grid)
+
+    def _grids(self, mm_features: list[Any]) -> Iterator[tuple[int, _Grid]]:
+        for first, *grid in self.iter_mm_grid_thw(mm_features):  # type: ignore[attr-defined]
+            yield first, _Grid(*grid)
+
+
+class ShorterFrames(ShorterVideos):
     """The same for models in whose prompts the frames of a video are apart."""
 
-    def _shortened(
-        self,
-        items: Sequence[Tensor],
-        grids: Sequence[Sequence[int]],
-        seconds: Sequence[float] | None = None,
-    ) -> Sequence[Tensor]:
+    def _item(self, tokens: Tensor, grid: _Grid) -> Tensor:
+        frame = grid._replace(t=1, speed=1.0)
+        return torch.cat([self._shortened(x, frame) for x in tokens.chunk(grid.t)])
+
+    def _grids(self, mm_features: list[Any]) -> Iterator[tuple[int, _Grid]]:
+        for feature in sorted(mm_features, key=lambda feature: feature.mm_position.offset):
+            (grid,) = self._in_tokens(feature.data[f"{feature.modality}_grid_thw"].data[None])
+            for first, _ in feature.mm_position.extract_embeds_range():
+                yield first, grid._replace(t=1)
+
+
+class ShorterTiles(Shorter):
+    """The same for InternVL, in which visual tokens are a line, as words are.
+
+    Its language model has one position per token, and is given M-RoPE by `allow_gaps`.
+    """
+
+    supports_mrope = True
+    num_image_token: int
+
+    def _process_vision_input(self, image_input: Any) -> Sequence[Tensor]:
+        items: Sequence[Tensor] = super()._process_vision_input(image_input)  # type: ignore[misc]
         if self.ipcv_settings is None:
             return items
-        counts = [t for t, _, _ in grids]
-        frames = [f for item, t in zip(items, counts, strict=True) for f in item.chunk(t)]
-        sizes = [(1, h, w) for t, h, w in grids for _ in range(t)]
-        shortened = iter(super()._shortened(frames, sizes))
-        return tuple(torch.cat(list(islice(shortened, t))) for t in counts)
+        counts = [int(count) for count in image_input["num_patches"]]
+        runs = counts if image_input["type"] == "pixel_values_videos" else [1] * len(counts)
+        return [
+            torch.cat([self._shortened(run, _Grid(1, 1, len(run))) for run in item.chunk(number)])
+            for item, number in zip(items, runs, strict=True)
+        ]
 
-    def _token_grids(self, mm_features: list[Any]) -> Iterator[tuple[int, int, int, int, float]]:
-        side = self.config.vision_config.spatial_merge_size  # type: ignore[attr-defined]
+    def _grids(self, mm_features: list[Any]) -> Iterator[tuple[int, _Grid]]:
         for feature in sorted(mm_features, key=lambda feature: feature.mm_position.offset):
-            _, h, w = feature.data[f"{feature.modality}_grid_thw"].data.tolist()
-            for first, _ in feature.mm_position.extract_embeds_range():
-                yield first, 1, h // side, w // side, 1.0
+            tiles = int(feature.data[f"{feature.modality}_num_patches"].data)
+            runs = feature.mm_position.extract_embeds_range()
+            for first, _ in runs:
+                yield first, _Grid(1, 1, tiles * self.num_image_token // len(runs))
 
 
-def offsets_of(t: int, h: int, w: int, factor: float) -> Tensor:
-    """`(t * h * w, 3)` int64: places of tokens, from the first one's, in time, rows and columns."""
-    frames = (torch.arange(t) * factor).long()
-    return torch.cartesian_prod(frames, torch.arange(h), torch.arange(w))
+def allow_gaps(hf_config: Any) -> None:
+    """Have a model's language model take M-RoPE's positions, where it has one per token.
+
+    Of the three it then reads the last one alone.
+    """
+    text = hf_config.get_text_config()
+    rope = text.rope_parameters
+    if "mrope_section" not in rope:
+        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        rope["mrope_section"] = [0, 0, int(width * rope.get("partial_rotary_factor", 1)) // 2]
+
+
+def offsets_of(grid: _Grid) -> Tensor:
+    """`(N, 3)` int64: places of tokens, from the first one's, in time, rows and columns."""
+    frames = (torch.arange(grid.t) * grid.speed).long()
+    return torch.cartesian_prod(frames, torch.arange(grid.h), torch.arange(grid.w))
