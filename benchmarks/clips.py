@@ -1,6 +1,6 @@
 """Fidelity of the embedded model's encoder on clips that it gets as videos, method by method.
 
-    python benchmarks/clips.py --clips 60
+    python benchmarks/clips.py
 
 Each frame fills a temporal patch, as an image does, for such is all that the encoder has learned.
 Writes ``benchmarks/results/clips.json`` by default.
@@ -27,6 +27,7 @@ from ipcv.bench.scenes import HELD_OUT, Scene
 from ipcv.bench.scenes.pictures import VIDEO, draw_picture
 from ipcv.bench.variants import RATIOS, UNCOMPRESSED, Variant, make_variants
 from ipcv.core.output import write_json
+from ipcv.families import adapter_for
 from ipcv.inputs.loading import load
 from ipcv.models import TINY
 from write_tables import RESULTS
@@ -42,7 +43,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self.model, self.processor = load(TINY)
-        self.visual = self.model.model.visual
+        self.adapter = adapter_for(self.model)
 
     @torch.inference_mode()
     def __call__(self, clip: Scene, variant: Variant) -> tuple[list[Observation], float]:
@@ -53,10 +54,13 @@ class Encoder:
         )
         rows, columns = inputs["image_grid_thw"][0, 1:].tolist()
         grid = torch.tensor([[len(clip.frames), rows, columns]])
-        with variant.applied(self.model), metered(self.visual) as ms:
-            tokens: Tensor = self.visual(inputs["pixel_values"], grid_thw=grid).pooler_output
+        encoder = self.adapter.encoder
+        with variant.applied(self.model), metered(encoder) as ms:
+            tokens: Tensor = encoder(inputs["pixel_values"], grid_thw=grid).pooler_output
+        merge = encoder.spatial_merge_size
+        cells = rows // merge, columns // merge
         frames = tokens.float().chunk(len(clip.frames))
-        return [Observation(one, (rows // 2, columns // 2), 0.0) for one in frames], sum(ms)
+        return [Observation(one, cells, 0.0) for one in frames], sum(ms)
 
     def rows(self, number: int, clip: Scene, variants: dict[str, Variant]) -> list[Row]:
         """How close each variant comes to the uncompressed encoder, frames averaged."""

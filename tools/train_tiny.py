@@ -181,6 +181,8 @@ def main() -> None:
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
     parser.add_argument("--export-only", action="store_true", help="write the model files and stop")
     options = parser.parse_args()
+    if (options.part == "scenes") != (options.start is None):
+        parser.error("the part scenes begins with random weights, the others need --start")
     torch.set_num_threads(options.threads)
     options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     trainer = (

@@ -132,15 +132,16 @@ def _draw_clips(rng: random.Random, plan: Plan, prompter: Prompter) -> dict[str,
     images = plan.patches * PATCH * PATCH / (size[0] * size[1])
     patches, frames, packs = list[NDArray[np.uint8]](), [], []
     for _ in range(max(1, round(4 * images / length))):
-        clip = compose_clip(rng, size, length)
+        clip_rng = random.Random(rng.randrange(HELD_OUT))
+        clip = compose_clip(clip_rng, size, length)
         shown = clip.frames
-        if rng.random() < plan.empty:
-            shown = (_nothing(rng, size),) * length
+        if clip_rng.random() < plan.empty:
+            shown = (_nothing(clip_rng, size),) * length
         distinct = {id(frame): frame for frame in shown}
         index = {key: len(patches) + i for i, key in enumerate(distinct)}
         frames.append([index[id(frame)] for frame in shown])
         patches += map(image_patches, distinct.values())
-        asked = prompter.choose(clip.questions, rng, min(plan.questions, _CLIP_QUESTIONS))
+        asked = prompter.choose(clip.questions, clip_rng, min(plan.questions, _CLIP_QUESTIONS))
         packs.append(prompter.pack((), asked))
     return {
         "patches": np.stack(patches),

@@ -23,6 +23,7 @@ from tiny.targets import CELL, IGNORE, covered_cells
 # How often each kind is asked in training: the harder, the more often.
 KIND_WEIGHTS = {"read": 2, "colour": 5, "shape": 2, "count": 8, "exists": 4, "relation": 3}
 _LOOKED_UP = {"page-after": 9, "screen-field": 6, "chart-value": 6, "chart-colour": 6}
+_WEIGHTS = KIND_WEIGHTS | _LOOKED_UP
 _OTHER = 3
 
 Row = tuple[Sequence[Any], ...]
@@ -93,8 +94,7 @@ class Prompter:
         by_kind: dict[str, list[Question]] = {}
         for question in questions:
             by_kind.setdefault(question.kind, []).append(question)
-        known = KIND_WEIGHTS | _LOOKED_UP
-        weights = [known.get(kind.removeprefix("photo-"), _OTHER) for kind in by_kind]
+        weights = [_WEIGHTS.get(kind.removeprefix("photo-"), _OTHER) for kind in by_kind]
         return [rng.choice(own) for own in rng.choices(list(by_kind.values()), weights, k=count)]
 
     def pack(

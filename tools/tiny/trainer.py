@@ -74,10 +74,10 @@ class Trainer:
         ]
         first = model.model.language_model.layers[0].self_attn
         looking = [first.q_proj.weight, first.k_proj.weight]  # which word a token looks for
-        others = {id(p) for p in looking}
-        matrices = [p for _, p in blocks if p.ndim == 2 and id(p) not in others]
-        others |= {id(p) for p in matrices}
-        rest = [p for p in (*model.parameters(), *self.heads.parameters()) if id(p) not in others]
+        taken = {id(p) for p in looking}
+        matrices = [p for _, p in blocks if p.ndim == 2 and id(p) not in taken]
+        taken |= {id(p) for p in matrices}
+        rest = [p for p in (*model.parameters(), *self.heads.parameters()) if id(p) not in taken]
         groups: list[dict[str, Any]] = [{"params": rest}, {"params": looking, "times": _QUICKER}]
         self.optimizers: list[torch.optim.Optimizer] = [
             Muon(matrices),
@@ -203,7 +203,11 @@ def answer_loss(
 
 
 def look_loss(looks: Sequence[Tensor], packed: Packed, columns: int) -> Tensor:
-    """How little attention (logarithms, B, Q, 3, cells) goes to what is named, and asked for."""
+    """How little attention goes to what is named, and to what is asked for, in nats.
+
+    ``looks`` is what :func:`tiny.forward.answer` returns: logarithms (B, Q, 3, cells), first of the
+    layer in which the tokens that name should look, then of that in which the question mark should.
+    """
     index = torch.arange(looks[0].shape[-1], device=packed.boxes.device)
     row, column = index // columns, index % columns
     top, bottom, left, right = packed.boxes[..., None].unbind(3)  # (B, Q, 3, 1) each

@@ -6,14 +6,14 @@ import asyncio
 import base64
 import io
 from collections.abc import Callable, Sequence
+from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ipcv.bench.comparison import Comparison, Reply, Request, Served, Turn
-from ipcv.bench.quality.suite import ANSWER_TOKENS, LEAST_SIDE, PICTURE_SIDE
+from ipcv.bench.quality.suite import ANSWER_TOKENS, LEAST_SIDE, PICTURE_SIDE, scenes_in_turn
 from ipcv.bench.replies import chunks, client_of, told, whole
-from ipcv.bench.scenes import HELD_OUT
-from ipcv.bench.scenes.pictures import DRAWN, draw_picture
+from ipcv.bench.scenes.pictures import DRAWN
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +27,7 @@ def suite_prompts(
 ) -> list[Request]:
     """So many questions of the built-in suite, each about a picture of its own.
 
-    The `pictures`, names of `PICTURES`, take turns.
+    The `pictures`, names of `PICTURES`, take turns; frames of clips have half the sides.
 
     Raises:
         ValueError: a side of so many pixels is too short for them, or longer than any.
@@ -36,10 +36,9 @@ def suite_prompts(
     if not least <= side <= LONGEST_SIDE:
         raise ValueError(f"pictures for servers have {least} to {LONGEST_SIDE} pixels a side")
     prompts = []
-    for number in range(count):
-        turn, which = divmod(number, len(pictures))
-        scene = draw_picture(pictures[which], HELD_OUT + turn, (side, side))
-        question = scene.questions[turn % len(scene.questions)]
+    scenes = islice(scenes_in_turn((side, side), pictures), count)
+    for number, scene in enumerate(scenes):
+        question = scene.questions[number // len(pictures) % len(scene.questions)]
         urls = tuple(map(data_url, scene.frames))
         prompts.append(Request(urls, question.text, question.answer))
     return prompts

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,21 +38,26 @@ def held_out_scenes(
     size: tuple[int, int] = (PICTURE_SIDE, PICTURE_SIDE),
     pictures: Sequence[str] = (DRAWN,),
 ) -> Iterator[Scene]:
-    """Held-out scenes of one size (width, height), until they hold so many questions.
+    """Held-out scenes as in `scenes_in_turn`, until they hold so many questions."""
+    scenes = scenes_in_turn(size, pictures)
+    while num_questions > 0:
+        scene = next(scenes)
+        questions = scene.questions[:num_questions]
+        yield replace(scene, questions=questions)
+        num_questions -= len(questions)
+
+
+def scenes_in_turn(size: tuple[int, int], pictures: Sequence[str]) -> Iterator[Scene]:
+    """Endless held-out scenes of one size (width, height) in pixels.
 
     The `pictures`, names of `PICTURES`, take turns. Frames of clips have half the sides, but no
     less than `LEAST_SIDE`.
     """
-    turn, (width, height) = 0, size
+    width, height = size
     half = max(LEAST_SIDE, width // 2), max(LEAST_SIDE, height // 2)
-    while num_questions > 0:
-        seed, which = divmod(turn, len(pictures))
-        name = pictures[which]
-        scene = draw_picture(name, HELD_OUT + seed, half if name == VIDEO else size)
-        questions = scene.questions[:num_questions]
-        yield replace(scene, questions=questions)
-        num_questions -= len(questions)
-        turn += 1
+    for seed in count(HELD_OUT):
+        for name in pictures:
+            yield draw_picture(name, seed, half if name == VIDEO else size)
 
 
 def evaluate_scenes(
