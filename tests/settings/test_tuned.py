@@ -32,7 +32,7 @@ def test_dinov2_small():
 
 def test_the_embedded_model():
     model, _ = load(TINY)
-    assert ipcv.preset(model).vision == ipcv.Adaptive(0.65, smooth_share=0.7)
+    assert ipcv.preset(model).vision == ipcv.Adaptive(0.5, smooth_share=1.0)
     assert ipcv.preset(model, published=True).vision == ipcv.IPCV(2, 0.65, 2)
     with ipcv.compress(model, *ipcv.preset(model)):
         pass
@@ -48,5 +48,5 @@ def test_evidence_is_there_and_says_so(tuned):
     assert ours[score][0] > published[score][2]
     gains = results["at_equal_time"]["gains"]["downsample"][method_of(tuned.variant)]
     measured = [gain for gain in gains if gain is not None]
-    assert len(measured) >= 4
+    assert len(measured) > 4
     assert all(low > 0 for _, low, _ in measured)

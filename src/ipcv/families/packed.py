@@ -43,9 +43,9 @@ QWEN2_VL = _encoder(
     published=True,
     tuned={
         Size(width=128, depth=8): Tuned(
-            Adaptive(reduction_ratio=0.65, smooth_share=0.7),
+            Adaptive(reduction_ratio=0.5, smooth_share=1.0),
             "benchmarks/results/suite.json",
-            "ipcv 0.65",
+            "ipcv 0.5",
         )
     },
 )
