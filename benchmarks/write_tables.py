@@ -173,6 +173,30 @@ def costs(results: dict[str, Any]) -> str:
     return table(header, rows)
 
 
+def serving(results: dict[str, list[dict[str, Any]]]) -> str:
+    """What a compressing server, and one with shorter prompts, gain over a plain one."""
+    header = ["model", "pixels, clients", "first token, s"]
+    for server in ("compressed", "and shorter prompts"):
+        header += [f"{server}: earlier by", "requests/s", "tokens"]
+    rows = []
+    for model, measured in results.items():
+        for pair in zip(measured[::2], measured[1::2], strict=True):
+            plain = pair[0]["baseline"]
+            row = [model, f"{pair[0]['size']}, {pair[0]['concurrency']}"]
+            row.append(f"{plain['ttft_ms_median'] / 1e3:.2f}")
+            for one in pair:
+                before, after = one["baseline"], one["compressed"]
+                row += [
+                    "{ttft_speedup:.2f} ({ttft_speedup_min:.2f}-{ttft_speedup_max:.2f})".format(
+                        **one
+                    ),
+                    f"{before['requests_per_second']:.2f} → {after['requests_per_second']:.2f}",
+                    f"{after['prompt_tokens_mean']:.0f} of {before['prompt_tokens_mean']:.0f}",
+                ]
+            rows.append(row)
+    return table(header, rows)
+
+
 def environment(results: dict[str, Any]) -> str:
     """Machine and versions, in a line."""
     return ", ".join(f"{name} {value}" for name, value in results["environment"].items())
@@ -219,6 +243,7 @@ def main() -> None:
         fill(TABLES, f"{name}-time", equal_time(read(name)))
     fill(TABLES, "dinov2-parts", fidelity(read("dinov2-parts")["variants"]))
     fill(TABLES, "bench", costs(bench))
+    fill(ROOT / "docs" / "serving.md", "serving", serving(read("serving")))
     fill(TABLES, "environment", environment(suite))
 
 
