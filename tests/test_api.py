@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import ipcv
-from ipcv.baselines import CDPruner, DivPrune, VisionZip
 from tests.language.tiny import NAMES, build, inputs
 from tests.vision.adapters.families import FAMILIES
 from tests.vision.adapters.families import build as build_encoder
@@ -69,16 +68,6 @@ def test_layers_beyond_the_depth():
         ipcv.compress(build("qwen2_vl"), language=ipcv.FastV(prune_layer=4))
     with pytest.raises(ValueError, match="has 4 layers"):
         ipcv.compress(build("qwen2_vl"), language=ipcv.V2Drop())
-
-
-@pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_vl_moe"])
-def test_deepstack(name):
-    for method in (CDPruner(), DivPrune(), VisionZip(), ipcv.RandomDrop(0)):
-        with pytest.raises(ValueError, match="DeepStack"):
-            ipcv.compress(build(name), language=method)
-    with pytest.raises(ValueError, match="DeepStack"):
-        ipcv.compress(build(name), language=ipcv.FastV(prune_layer=1))
-    ipcv.compress(build(name), language=ipcv.FastV(prune_layer=2)).remove()
 
 
 @pytest.mark.parametrize("name", ["clip_vision_model", "qwen3_5"])

@@ -45,8 +45,8 @@ def test_patches_per_token_of_others():
 @pytest.mark.parametrize(
     ("name", "layers"), [("qwen2_vl", 0), ("qwen3_vl", 2), ("qwen3_vl_moe", 2), ("internvl", 0)]
 )
-def test_deepstack_needs_all_tokens_in_the_first_layers(name, layers):
-    assert find_decoder(tiny.build(name)).first_prunable == layers
+def test_layers_behind_which_deepstack_adds_features(name, layers):
+    assert find_decoder(tiny.build(name)).deepstack_layers == layers
 
 
 def test_language_side_of_unsupported_models():

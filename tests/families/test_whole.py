@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 import ipcv
-from ipcv.families import adapter_for, family_of, find_decoder
+from ipcv.families import adapter_for, family_of
 from tests.families.whole import WHOLE, build, inputs
 from tests.language.masked import dropped_columns, masked
 from tests.vision.adapters.families import IMAGE_TOKEN, tokens
@@ -84,11 +84,6 @@ def test_parts_around_the_encoder(name):
             ipcv.compress(part, language=ipcv.FastV(1))
 
 
-def layer_of(model):
-    """The first that can do without some tokens and has one before it."""
-    return max(1, find_decoder(model).first_prunable)
-
-
 def generate(model, prompt):
     output = model.generate(
         **prompt,
@@ -105,7 +100,7 @@ def generate(model, prompt):
 def test_language_side(name, kind):
     """Dropping tokens is masking them."""
     model, prompt = build(name), inputs(name)
-    with ipcv.compress(model, language=kind(layer_of(model), 0.5)) as handle:
+    with ipcv.compress(model, language=kind(1, 0.5)) as handle:
         logits = generate(model, prompt)
     (prefill,) = handle.stats.prefills
     assert 0 < prefill.image_tokens_per_layer[-1] < sum(WHOLE[name].lengths)
@@ -118,11 +113,10 @@ def test_language_side(name, kind):
 def test_attention_of_the_last_token(name):
     """By which FastV ranks."""
     model, prompt = build(name, "eager"), inputs(name)
-    layer = layer_of(model)
-    with ipcv.compress(model, language=ipcv.FastV(layer, 0.5)) as handle:
+    with ipcv.compress(model, language=ipcv.FastV(1, 0.5)) as handle:
         model(**prompt)
     (prefill,) = handle.stats.prefills
-    attention = model(**prompt, output_attentions=True).attentions[layer - 1][0, :, -1].mean(0)
+    attention = model(**prompt, output_attentions=True).attentions[0][0, :, -1].mean(0)
     (dropped,) = dropped_columns(prefill)[-1]
     for run in prefill.prompt.runs:
         columns = range(run.start, run.start + run.length)

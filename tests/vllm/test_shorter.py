@@ -1,9 +1,7 @@
 """Shorter prompts: visual tokens that the language model does not get, and where the others are."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
-from itertools import count, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +11,6 @@ import torch
 import ipcv
 from ipcv.baselines import DivPrune
 from ipcv.core import ops
-from ipcv.language.divprune import farthest
 from tests.vllm.checkpoints import save_for_vllm
 from tests.vllm.conftest import engine
 from tests.vllm.scenes import MAX_TOKENS, Case, cases, model_and_processor
@@ -45,51 +42,11 @@ def in_vllm(llm: Any, requests: list[dict[str, Any]]) -> list[Answer]:
 def in_transformers(model: Any, processor: Any, text: str, **media: Any) -> Answer:
     inputs = processor(text=[text], return_tensors="pt", **media)
     options = {"output_logits": True, "return_dict_in_generate": True, "do_sample": False}
-    has_deepstack = hasattr(model.config.vision_config, "deepstack_visual_indexes")
-    shortened = dropped(model) if has_deepstack else ipcv.compress(model, language=LANGUAGE)
-    with shortened:
+    with ipcv.compress(model, language=LANGUAGE):
         output = model.generate(**inputs, max_new_tokens=MAX_TOKENS, **options)
     tokens = output.sequences[0, inputs["input_ids"].shape[1] :]
     chosen = torch.cat(output.logits).log_softmax(-1).gather(1, tokens[:, None])
     return Answer(tokens.tolist(), float(chosen.sum()))
-
-
-@contextmanager
-def dropped(model: Any) -> Iterator[None]:
-    """The same where there is DeepStack, which `ipcv.compress` refuses: its input's columns go."""
-    following = iter(())
-
-    def shorten(_: Any, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        nonlocal following
-        visual, positions = inputs["visual_pos_masks"], inputs["position_ids"][-3:]
-        if visual is None:  # the token that was generated last
-            return args, inputs | {
-                "position_ids": torch.full_like(positions, next(following)),
-                "attention_mask": None,
-            }
-        following = count(int(positions.max()) + 1)
-        hidden_states, kept = inputs["inputs_embeds"], []
-        for is_visual, run in groupby(range(visual.shape[1]), lambda place: bool(visual[0, place])):
-            places = torch.tensor(list(run))
-            if is_visual:
-                kept_count = max(1, int(len(places) * KEEP))
-                places = places[farthest(hidden_states[0, places], kept_count)]
-            kept.append(places)
-        places = torch.cat(kept)
-        is_kept = torch.zeros_like(visual).index_fill(1, places, True)[visual]
-        return args, inputs | {
-            "inputs_embeds": hidden_states[:, places],
-            "position_ids": positions[..., places],
-            "visual_pos_masks": visual[:, places],
-            "deepstack_visual_embeds": [x[is_kept] for x in inputs["deepstack_visual_embeds"]],
-            "attention_mask": None,
-        }
-
-    hook = model.model.language_model.register_forward_pre_hook(shorten, with_kwargs=True)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def assert_same(answers: list[Answer], others: list[Answer]) -> None:

@@ -9,8 +9,8 @@ from ipcv.language import DART, FastV
 
 decoder = partial(DecoderKind, settings=DART(prune_layer=3, reduction_ratio=0.65, normalize=False))
 deepstack_decoder = partial(
-    decoder,  # features of the image are added behind the first layers
-    first_prunable=lambda config: len(config.vision_config.deepstack_visual_indexes or ()),
+    decoder,
+    deepstack_layers=lambda config: len(config.vision_config.deepstack_visual_indexes or ()),
 )
 ANY_DECODER = DecoderKind(
     (

@@ -107,9 +107,9 @@ def find_decoder(model: nn.Module) -> Decoder:
         family = family_of(model_type_of(owner))
         kind = family.decoder
         if kind is not None and _is_stock(inner, kind.class_names):
-            first = kind.first_prunable(owner.config) if kind.first_prunable else 0
+            deep = kind.deepstack_layers(owner.config) if kind.deepstack_layers else 0
             generator = _generator(model, owner)
-            return Decoder(generator, owner, inner, first, family.fixed_image_length)
+            return Decoder(generator, owner, inner, deep, family.fixed_image_length)
         found.add(type(inner).__name__)
     what = f"its {' and '.join(sorted(found))}" if found else "this model, which holds none"
     decoders = [family.decoder for family in FAMILIES if family.decoder]

@@ -60,13 +60,13 @@ class DecoderKind:
         class_names: their classes in `transformers`: those with full or sliding-window attention
             and rotary embeddings.
         settings: the reference settings, for `LanguageMethod.reference_depth` layers.
-        first_prunable: from the configuration of the model around it, the layer before which all
-            image tokens are needed; `None` where they never are.
+        deepstack_layers: from the configuration of the model around it, behind how many of the
+            first layers features of all image tokens are added; `None` for none.
     """
 
     class_names: tuple[str, ...]
     settings: LanguageMethod
-    first_prunable: Callable[[Any], int] | None = None
+    deepstack_layers: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True, eq=False)

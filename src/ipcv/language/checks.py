@@ -15,18 +15,12 @@ from ipcv.language.method import LanguageMethod
 
 def check_method(method: LanguageMethod, decoder: Decoder) -> None:
     """Raise `ValueError` where the method's layers cannot work for this decoder."""
-    depth, first = len(decoder.layers), decoder.first_prunable
-    lowest = max(method.first_layer, first)
+    depth = len(decoder.layers)
     for layer in method.prune_layers:
         if layer >= depth:
             raise ValueError(
                 f"{type(method).__name__} drops tokens before layer {layer}, but the language "
-                f"model has {depth} layers: it must be between {lowest} and {depth - 1}"
-            )
-        if layer < first:
-            raise ValueError(
-                f"{type(method).__name__} drops tokens before layer {layer}, but DeepStack adds "
-                f"image features behind the first {first} layers: no token can be dropped earlier"
+                f"model has {depth} layers: it must be between {method.first_layer} and {depth - 1}"
             )
 
 

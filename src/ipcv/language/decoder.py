@@ -19,7 +19,7 @@ class Decoder:
         generator: the full model, which generates.
         owner: the multimodal model in it, whose forward gets the token ids and the pixels.
         model: the language model, a stack of layers.
-        first_prunable: layers before this one need all image tokens.
+        deepstack_layers: behind so many first layers features of all image tokens are added.
         fixed_image_length: whether every image has equally many tokens, and several may be side by
             side in a prompt.
     """
@@ -27,7 +27,7 @@ class Decoder:
     generator: nn.Module
     owner: nn.Module
     model: nn.Module
-    first_prunable: int = 0
+    deepstack_layers: int = 0
     fixed_image_length: bool = False
 
     @property

@@ -11,8 +11,7 @@ from ipcv.language.method import LanguageMethod
 class EncoderOutputMethod(LanguageMethod):
     """A method that shortens the language model's input.
 
-    Text and the tokens that are left keep their positions. DeepStack, whose features are added in
-    later layers, does not allow it.
+    Text and the tokens that are left keep their positions.
     """
 
     first_layer = 0
@@ -22,7 +21,7 @@ class EncoderOutputMethod(LanguageMethod):
         """The first layer."""
         return (0,)
 
-    def scaled(self, depth: int, first: int = 0) -> Self:
+    def scaled(self, depth: int) -> Self:
         """The same: the input has no depth."""
         return self
 

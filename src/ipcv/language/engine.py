@@ -54,6 +54,8 @@ class DecoderEngine(Hooked[ModelCall]):
         self.observer = observer
         self.layers = decoder.layers
         self.first = method.prune_layers[0]
+        deep = min(decoder.deepstack_layers, len(self.layers) - 1)
+        self._restored = range(self.first, deep)
         self._signatures = [inspect.signature(layer.forward) for layer in self.layers]
 
     @property
@@ -70,6 +72,8 @@ class DecoderEngine(Hooked[ModelCall]):
         for index in range(max(0, self.first - 1), len(self.layers)):
             hook = partial(self._before_layer, index)
             self._hooks.before(self.layers[index], hook, prepend=True)
+        for index in self._restored:
+            self._hooks.after(self.layers[index], self._after_deepstack_layer, prepend=True)
         # Ahead of the hooks that capture outputs: those must see what this one returns.
         self._hooks.after(self.layers[-1], self._after_last, prepend=True)
 
@@ -139,6 +143,9 @@ class DecoderEngine(Hooked[ModelCall]):
             return None
         given = arguments = bind(self._signatures[index], args, kwargs)
         call.is_cached = arguments.get("past_key_values") is not None
+        if call.columns is not None and index - 1 in self._restored:
+            carried = pick_tokens(arguments["hidden_states"], call.columns)
+            arguments = arguments | {"hidden_states": carried}
         if index in self.method.prune_layers:
             arguments = self._prune(call, index, arguments)
         if index >= self.first:
@@ -260,6 +267,13 @@ class DecoderEngine(Hooked[ModelCall]):
         if "flash" in self.decoder.config._attn_implementation:
             return keys >= 0
         return causal_mask(queries.where(queries < 0, queries + call.past), keys)
+
+    def _after_deepstack_layer(self, layer: nn.Module, args: Any, output: Any) -> Any:
+        """All tokens, as the model adds features to those of all images."""
+        call = self._call
+        if call is None or call.columns is None:
+            return None
+        return with_states(output, call.restored(states_of(output)))
 
     def _after_last(self, layer: nn.Module, args: Any, output: Any) -> Any:
         call = self._call

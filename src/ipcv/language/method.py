@@ -143,13 +143,13 @@ class LanguageMethod(Config, ABC):
         """The layers before which tokens are dropped, ascending."""
         return (self.prune_layer,)
 
-    def scaled(self, depth: int, first: int = 0) -> LanguageMethod:
-        """The same for a decoder of `depth` layers that can drop nothing before `first`."""
-        layer = self._scaled_layer(self.prune_layer, depth, first)
+    def scaled(self, depth: int) -> LanguageMethod:
+        """The same for a decoder of `depth` layers."""
+        layer = self._scaled_layer(self.prune_layer, depth)
         return dataclasses.replace(self, prune_layer=layer)  # type: ignore[type-var]
 
-    def _scaled_layer(self, layer: int, depth: int, first: int) -> int:
-        return max(first, min(layer, 1), round(layer * depth / self.reference_depth))
+    def _scaled_layer(self, layer: int, depth: int) -> int:
+        return max(min(layer, 1), round(layer * depth / self.reference_depth))
 
     def __post_init__(self) -> None:
         self._require_integer("prune_layer", minimum=self.first_layer)

@@ -60,9 +60,9 @@ class V2Drop(LanguageMethod):
         before, after = prompt.of_images(prompt.previous), prompt.of_images(prompt.hidden_states)
         return ops.feature_difference(before, after)
 
-    def scaled(self, depth: int, first: int = 0) -> V2Drop:
+    def scaled(self, depth: int) -> V2Drop:
         """Every stage's layer scaled; of stages that fall on one layer, the last counts."""
-        stages = {self._scaled_layer(layer, depth, first): kept for layer, kept in self.stages}
+        stages = {self._scaled_layer(layer, depth): kept for layer, kept in self.stages}
         return dataclasses.replace(self, stages=tuple(stages.items()))
 
 

@@ -152,5 +152,4 @@ def _scaled_language(model: nn.Module) -> LanguageMethod | None:
         decoder = find_decoder(model)
     except ValueError:
         return None
-    depth, first = len(decoder.layers), decoder.first_prunable
-    return kind.settings.scaled(depth, first) if kind and first < depth else None
+    return kind.settings.scaled(len(decoder.layers)) if kind else None

@@ -86,9 +86,7 @@ class Given:
             return saved
         decoder, kind = find_decoder(model), method_class(self.language_method, LANGUAGE)
         base = _first(kind, (saved, preset(model).language))
-        return _changed(
-            base or kind().scaled(len(decoder.layers), decoder.first_prunable), self.language
-        )
+        return _changed(base or kind().scaled(len(decoder.layers)), self.language)
 
 
 def parse_pairs(pairs: Sequence[str] | None) -> dict[str, Any]:
