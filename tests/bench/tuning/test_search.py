@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 import ipcv
 from ipcv.baselines import ToMe
 from ipcv.bench.quality.records import Records
-from ipcv.bench.tuning.candidates import Candidate, Space, named_candidates, of_settings
+from ipcv.bench.tuning.candidates import (
+    Candidate,
+    Space,
+    named_candidates,
+    of_settings,
+    possible_outcomes,
+)
 from ipcv.bench.tuning.goals import GRID, Floor, Goal, Speedup, ratio_within
 from ipcv.bench.tuning.halving import halve, rungs
 from ipcv.bench.tuning.search import search
@@ -200,6 +206,15 @@ def test_named_methods_are_tried_once_and_where_they_work():
     windows = {c.name for c in named_candidates(windowed)}
     assert windows == set(plain) - {"tome", "tome-decreasing"}
     assert Space.of(windowed) == Space(4)
+
+
+def test_what_can_be_served_is_tuned_to_what_is_served():
+    merging = {"tome", "tome-decreasing"}
+    served, alone = build("qwen2_vl"), build("qwen2_vl").model.visual
+    names = {c.name for c in named_candidates(served)}
+    assert merging < names
+    assert {c.name for c in possible_outcomes(served)} == names - merging
+    assert merging < {c.name for c in possible_outcomes(alone)}
 
 
 def test_random_settings():

@@ -14,10 +14,11 @@ from torch import nn
 from ipcv.api import compress
 from ipcv.baselines import RunLength
 from ipcv.bench.variants import VISION_METHODS
-from ipcv.families import adapter_for
+from ipcv.families import adapter_for, family_of, model_type_of
 from ipcv.vision.adaptive import Adaptive
 from ipcv.vision.ipcv import IPCV
 from ipcv.vision.method import VisionMethod
+from ipcv.vision.pruning import PruningMethod
 from ipcv.vision.selectors import COMPARING
 
 PUBLISHED = "published"
@@ -54,6 +55,14 @@ def named_candidates(model: nn.Module) -> list[Candidate]:
         if _works(model, vision):
             result.setdefault(vision, Candidate(name, partial(_named, model, name)))
     return list(result.values())
+
+
+def possible_outcomes(model: nn.Module) -> list[Candidate]:
+    """Those of `named_candidates` that a server takes, too, where there is one for the model."""
+    named, model_type = named_candidates(model), model_type_of(model)
+    if model_type not in family_of(model_type).served:
+        return named
+    return [one for one in named if isinstance(one.at(0.5), PruningMethod)]
 
 
 def _named(model: nn.Module, name: str, ratio: float) -> VisionMethod:

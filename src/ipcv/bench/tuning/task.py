@@ -16,7 +16,13 @@ from ipcv.bench.quality.evaluation import TURNS, fidelity_report
 from ipcv.bench.quality.identity import model_identity
 from ipcv.bench.quality.observe import PROMPT, observer
 from ipcv.bench.quality.records import Records, Row
-from ipcv.bench.tuning.candidates import PUBLISHED, Candidate, Space, named_candidates
+from ipcv.bench.tuning.candidates import (
+    PUBLISHED,
+    Candidate,
+    Space,
+    named_candidates,
+    possible_outcomes,
+)
 from ipcv.bench.tuning.goals import Goal
 from ipcv.bench.tuning.halving import FIRST, rungs
 from ipcv.bench.tuning.outcome import Outcome
@@ -100,7 +106,7 @@ class Tuning:
         trials = self._trials(name, model, processor, records, on_step)
         candidate, ratio = search(
             self.goal,
-            named_candidates(model),
+            possible_outcomes(model),
             Space.of(model),
             self.split.calibration,
             trials,
