@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # lmms-e
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "uncompressed": {"compress": False},
-    "preset": {"reduction_ratio": 0.75},
+    "preset": {"reduction_ratio": 0.85},
     "with DART": {"reduction_ratio": 0.8, "language": "dart", "language_reduction_ratio": 0.9},
     "downsampled": {"compress": False, "downsample": 0.5},
 }

@@ -88,14 +88,24 @@ def test_disconnect(server: Server) -> None:
 @pytest.mark.slow
 def test_end_under_load(padded: Path, tmp_path: Path) -> None:
     """After SIGTERM what runs or waits is finished, and nothing new is taken."""
-    asked = answers(24)
+    asked, length = answers(24), 64
     with serve(padded, tmp_path / "log", flags=("--shutdown-timeout=120",)) as running:
+
+        def complete(case: Case) -> Any:
+            return running.complete(content_of(case), length, extra_body={"ignore_eos": True})
+
         with ThreadPoolExecutor(len(asked)) as pool:
-            waiting = [pool.submit(running.ask, case) for case, _ in asked]
-            while running.metric("vllm:request_success_total") < 1:
-                time.sleep(0.1)
+            waiting = [pool.submit(complete, case) for case, _ in asked]
+            while (done := running.metric("vllm:request_success_total")) + sum(
+                running.metric(f"vllm:num_requests_{state}") for state in ("running", "waiting")
+            ) < len(asked):  # images still being read are refused
+                time.sleep(0.01)
+            assert done < len(asked)
             running.process.send_signal(signal.SIGTERM)
-            assert [future.result(120) for future in waiting] == [text for _, text in asked]
+            replies = [future.result(120) for future in waiting]
+        assert all(reply.usage.completion_tokens == length for reply in replies)
+        for reply, (_, text) in zip(replies, asked, strict=True):
+            assert reply.choices[0].message.content.startswith(text)
         assert running.process.wait(60) == 0
         with pytest.raises(openai.APIConnectionError):
             running.ask(asked[0][0])
