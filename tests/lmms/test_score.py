@@ -18,9 +18,10 @@ from ipcv.models import TINY
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # lmms-eval's own warnings
 
+RATIO = 0.85
 SETTINGS: dict[str, dict[str, Any]] = {
     "uncompressed": {"compress": False},
-    "preset": {"reduction_ratio": 0.85},
+    "preset": {"reduction_ratio": RATIO},
     "with DART": {"reduction_ratio": 0.8, "language": "dart", "language_reduction_ratio": 0.9},
     "downsampled": {"compress": False, "downsample": 0.5},
 }
@@ -100,7 +101,7 @@ def test_two_processes(built_in: dict[str, Asked], task_folder: Path, tmp_path: 
     """Each answers half of the questions, in batches; the score is of all of them."""
     two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m"]
     more = ["--batch_size", "4", "--output_path", str(tmp_path), "--log_samples"]
-    process = lmms_eval(two, task_folder, f"pretrained={TINY},reduction_ratio=0.75", *more)
+    process = lmms_eval(two, task_folder, f"pretrained={TINY},reduction_ratio={RATIO}", *more)
     assert process.returncode == 0, process.stderr
     (results,) = tmp_path.glob("*/*_results.json")
     score = json.loads(results.read_text())["results"]["ipcv_scenes"]["exact_match,none"]
