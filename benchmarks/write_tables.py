@@ -175,18 +175,18 @@ def costs(results: dict[str, Any]) -> str:
 
 def serving(results: dict[str, list[dict[str, Any]]]) -> str:
     """What a compressing server, and one with shorter prompts, gain over a plain one."""
-    header = ["model", "pixels, clients", "first token, s"]
+    header = ["model", "pixels, clients"]
     for server in ("compressed", "and shorter prompts"):
-        header += [f"{server}: earlier by", "requests/s", "tokens"]
+        header += [f"{server}: first token, s", "earlier by", "requests/s", "tokens"]
     rows = []
     for model, measured in results.items():
         for pair in zip(measured[::2], measured[1::2], strict=True):
-            plain = pair[0]["baseline"]
             row = [model, f"{pair[0]['size']}, {pair[0]['concurrency']}"]
-            row.append(f"{plain['ttft_ms_median'] / 1e3:.2f}")
             for one in pair:
                 before, after = one["baseline"], one["compressed"]
+                seconds = [x["ttft_ms_median"] / 1e3 for x in (before, after)]
                 row += [
+                    "{:.2f} → {:.2f}".format(*seconds),
                     "{ttft_speedup:.2f} ({ttft_speedup_min:.2f}-{ttft_speedup_max:.2f})".format(
                         **one
                     ),

@@ -90,7 +90,8 @@ def compress(
     What is asked for besides the answer shows the pruning. Attention maps (`output_attentions`) of
     pruned blocks have the rows and columns of the tokens that queried and were attended there;
     Token Merging has none to show, and refuses. With `language`, `output_hidden_states` are shorter
-    between the pruning and the last layer, and the states and logits at positions of dropped tokens
+    between the pruning and the last layer, but for the layers behind which DeepStack adds features,
+    and the states and logits at positions of dropped tokens
     mean nothing.
 
     Args:

@@ -249,6 +249,15 @@ def test_hidden_states_are_shorter_behind_the_pruning():
     assert [state.shape[1] for state in states] == [widths[0], *widths[:2], widths[2], widths[0]]
 
 
+def test_hidden_states_are_of_all_tokens_where_deepstack_adds_features():
+    model, prompt = build("qwen3_vl"), inputs("qwen3_vl", CASES["one-image"])
+    with torch.no_grad(), ipcv.compress(model, language=ipcv.RandomDrop(0)) as handle:
+        states = model(**prompt, output_hidden_states=True).hidden_states
+    (prefill,) = handle.stats.prefills
+    full, fewer = prefill.prompt.width, prefill.layouts[-1].width
+    assert [state.shape[1] for state in states] == [fewer, full, full, fewer, full]
+
+
 def test_right_padding():
     """As it is used for scoring: rows of a batch give the same logits as alone."""
     model = build("qwen2_vl")

@@ -126,9 +126,9 @@ def visual_tokens(name, prompt, monkeypatch):
         model(**prompt)
     if name.startswith("qwen"):
         received = torch.cat([matrix.mean(dim=0).sum(dim=0) for matrix in weights])
-        patches = dict(
-            zip(window_order(model, prompt), zip(received, keys, strict=True), strict=True)
-        )
+        has_windows = name == "qwen2_5_vl"
+        order = window_order(model, prompt) if has_windows else range(len(received))
+        patches = dict(zip(order, zip(received, keys, strict=True), strict=True))
         groups = [range(i, i + 4) for i in range(0, len(patches), 4)]
         return [mean([patches[i] for i in group]) for group in groups]
     tokens, side = [], SIDES.get(name, 1)
@@ -214,7 +214,8 @@ def test_generate(name, case, attention, monkeypatch):
         output, logits = generate(model, prompt)
     kept = [sorted([*dominant, *groups]) for _, _, dominant, groups in images]
     assert kept_of(handle) == kept
-    assert any(len(group) > 1 for *_, groups in images for group in groups.values())
+    is_merged = any(len(group) > 1 for *_, groups in images for group in groups.values())
+    assert is_merged or (case == "video" and name.startswith("qwen3"))  # frames of a few tokens
     with masked(model, dropped_columns(handle.stats.prefills[0])), merged(model, images):
         expected, expected_logits = generate(model, prompt)
     assert output.sequences.tolist() == expected.sequences.tolist()

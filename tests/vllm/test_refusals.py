@@ -99,16 +99,26 @@ def test_families_without_shorter_prompts(tmp_path: Path, name: str) -> None:
         configured(tmp_path, {"keep_tokens": 0.5})
 
 
-def test_a_scaled_embedding_has_no_gaps(tmp_path: Path) -> None:
+SCALED = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
+
+
+@pytest.mark.parametrize("changes", [{"rope_parameters": SCALED}, {"model_type": "llama"}])
+def test_language_models_without_gaps(tmp_path: Path, changes: dict[str, Any]) -> None:
     save_for_vllm("internvl", tmp_path)
     file = tmp_path / "config.json"
     config = json.loads(file.read_text())
-    rope = config["text_config"]["rope_parameters"]
-    config["text_config"]["rope_parameters"] = rope | {"rope_type": "linear", "factor": 2.0}
+    config["text_config"] |= changes
     file.write_text(json.dumps(config))
     configured(tmp_path, {})
     with pytest.raises(ValueError, match="cannot drop visual tokens of InternVL"):
         configured(tmp_path, {"keep_tokens": 0.5})
+
+
+def test_more_positions_than_there_are(tmp_path: Path) -> None:
+    save_for_vllm("internvl", tmp_path)
+    configured(tmp_path, {"keep_tokens": 0.25}, max_model_len=4096)
+    with pytest.raises(ValueError, match="more positions than the 16384 that there are"):
+        configured(tmp_path, {"keep_tokens": 0.2}, max_model_len=4096)
 
 
 def test_tiles_of_one_image_on_several_ranks(tmp_path: Path) -> None:

@@ -158,14 +158,58 @@ def random(
     """With random weights."""
     folder = tmp_path_factory.mktemp(request.param)
     model, processor = save_for_vllm(request.param, folder)
-    with engine(folder, SETTINGS) as llm:
+    with engine(folder, SETTINGS, enable_mm_embeds=True) as llm:
         yield Served(request.param, llm, model, processor)
 
 
-def test_images_of_another_family(random: Served) -> None:
+def two_images(random: Served) -> tuple[dict[str, Any], Answer]:
     text = prompt(random, images=2)
-    answers = in_vllm(random.llm, [{"prompt": text, "multi_modal_data": {"image": IMAGES[:2]}}])
-    assert_same(answers, [in_transformers(random.model, random.processor, text, images=IMAGES[:2])])
+    answer = in_transformers(random.model, random.processor, text, images=IMAGES[:2])
+    return {"prompt": text, "multi_modal_data": {"image": IMAGES[:2]}}, answer
+
+
+def test_images_of_another_family(random: Served) -> None:
+    asked, answer = two_images(random)
+    for _ in range(2):  # then of a cached prefix
+        assert_same(in_vllm(random.llm, [asked]), [answer])
+
+
+@pytest.mark.parametrize("name", ["qwen3_vl", "internvl"])
+def test_chunks_of_a_prompt_of_another_family(tmp_path: Path, name: str) -> None:
+    model, processor = save_for_vllm(name, tmp_path)
+    options = {"max_num_batched_tokens": 12, "enable_prefix_caching": False}
+    with engine(tmp_path, SETTINGS, **options) as llm:
+        served = Served(name, llm, model, processor)
+        asked, answer = two_images(served)
+        assert len(asked["prompt"]) > 12
+        assert_same(in_vllm(llm, [asked]), [answer])
+
+
+def test_text_alone_where_positions_are_given_gaps(tmp_path: Path) -> None:
+    """Also without an encoder."""
+    from vllm import SamplingParams
+
+    model, processor = save_for_vllm("internvl", tmp_path)
+    inputs = processor(text=["Hello"], return_tensors="pt")
+    output = model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)[0]
+    expected = output[inputs["input_ids"].shape[1] :].tolist()
+    parameters = SamplingParams(temperature=0, max_tokens=MAX_TOKENS)
+    for limits in ({"image": 1, "video": 1}, {"image": 0, "video": 0}):
+        with engine(tmp_path, SETTINGS, limit_mm_per_prompt=limits) as llm:
+            (reply,) = llm.generate(["Hello"], parameters, use_tqdm=False)
+        assert list(reply.outputs[0].token_ids) == expected
+
+
+def test_images_that_are_encoded_already(random: Served) -> None:
+    """Of InternVL's the tiles are not known; the request ends, and the engine does not."""
+    if random.name != "internvl":
+        return
+    asked, answer = two_images(random)
+    embeds = torch.zeros(1, 16, random.model.config.text_config.hidden_size)
+    encoded = {"prompt": prompt(random, images=1), "multi_modal_data": {"image": embeds}}
+    with pytest.raises(ValueError, match="needs images themselves"):
+        in_vllm(random.llm, [encoded])
+    assert_same(in_vllm(random.llm, [asked]), [answer])
 
 
 def test_time_in_a_video(random: Served) -> None:

@@ -31,9 +31,9 @@ class DecoderEngine(Hooked[ModelCall]):
     """Drops image tokens in one language model. State is per call and per thread.
 
     Layers below the first pruning one are left alone. Those from it on carry the tokens that are
-    left, at their original positions, and cache only those. The last layer's output is full length
-    again: dropped tokens have the state with which they were dropped, and their logits mean
-    nothing.
+    left, at their original positions, and cache only those. The output of the last layer, and of
+    those behind which DeepStack adds features, is full length again: dropped tokens have the state
+    with which they were dropped, and their logits mean nothing.
 
     Args:
         decoder: the language model and the model around it.

@@ -12,10 +12,19 @@ from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from ipcv.integrations.vllm import MODELS
 from ipcv.integrations.vllm.processors import remember
-from ipcv.integrations.vllm.settings import KEY, SERVED, Settings
-from ipcv.integrations.vllm.shorter import allow_gaps
+from ipcv.integrations.vllm.settings import (
+    KEY,
+    ONE_DIMENSIONAL,
+    SERVED,
+    Settings,
+    give_mrope,
+)
+from ipcv.language.divprune import DivPrune
 
 logger = init_logger("vllm.ipcv")  # below "vllm", whose log has a handler
+
+_MROPE_LENGTHS = 4
+"""Positions of vLLM's M-RoPE, in lengths of the text that a model has learned."""
 
 
 def settings_of(vllm_config: Any) -> Settings | None:
@@ -60,7 +69,7 @@ def settings_of(vllm_config: Any) -> Settings | None:
         ),
     }
     if settings.tokens is not None:
-        refusals |= _refused_with_fewer_tokens(vllm_config)
+        refusals |= _refused_with_fewer_tokens(vllm_config, settings.tokens)
     for reason, is_asked in refusals.items():
         if is_asked:
             raise ValueError(f"ipcv cannot be combined with {reason}")
@@ -74,9 +83,12 @@ def _is_draft(model_config: Any, speculative: Any) -> bool:
     return model_config is speculative.draft_model_config
 
 
-def _refused_with_fewer_tokens(vllm_config: Any) -> dict[str, bool]:
+def _refused_with_fewer_tokens(vllm_config: Any, tokens: DivPrune) -> dict[str, bool]:
     """Reasons, and whether they hold."""
-    multimodal = vllm_config.model_config.multimodal_config
+    model_config = vllm_config.model_config
+    longest = model_config.max_model_len / (1 - tokens.reduction_ratio)
+    known = _MROPE_LENGTHS * model_config.hf_text_config.max_position_embeddings
+    multimodal = model_config.multimodal_config
     parallel, speculative = vllm_config.parallel_config, vllm_config.speculative_config
     graphs = vllm_config.compilation_config.cudagraph_mode
     return {
@@ -90,6 +102,10 @@ def _refused_with_fewer_tokens(vllm_config: Any) -> dict[str, bool]:
         f"keep_tokens and cudagraph_mode {graphs}: full graphs, also of single tokens, hold no "
         "positions of visual ones; take PIECEWISE": (
             graphs is not None and graphs.has_full_cudagraphs()
+        ),
+        f"keep_tokens and max_model_len {model_config.max_model_len}: prompts may have more "
+        f"positions than the {known} that there are": (
+            model_config.hf_config.model_type in ONE_DIMENSIONAL and longest > known
         ),
         "keep_tokens and a draft model: it does not learn the positions": (
             speculative is not None and speculative.method not in ("ngram", "suffix")
@@ -109,7 +125,7 @@ class Guard(VerifyAndUpdateConfig):  # type: ignore[misc]
             remember(vllm_config.model_config, vllm_config.additional_config[KEY])
             compilation = vllm_config.compilation_config
             if settings.tokens is not None:
-                allow_gaps(vllm_config.model_config.hf_config)
+                give_mrope(vllm_config.model_config.hf_config)
                 if compilation.cudagraph_mode is None:
                     compilation.cudagraph_mode = CUDAGraphMode.PIECEWISE
             logger.info("IPCV configured: %s", settings)

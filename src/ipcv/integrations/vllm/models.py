@@ -79,12 +79,12 @@ class Compressed:
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         if (settings := settings_of(vllm_config)) is None:
             return
+        if settings.tokens is not None:
+            self.ipcv_settings = settings
         encoder = self.get_submodule(self.encoder_name)  # type: ignore[attr-defined]
         if isinstance(encoder, StageMissingLayer):
             logger.info("IPCV inactive: this worker has no vision encoder")
             return
-        if settings.tokens is not None:
-            self.ipcv_settings = settings
         adapter = self.tower_of(encoder)(encoder, settings.attention)
         adapter.tile_sources = [
             (self, name, partial(read, self))  # type: ignore[misc]

@@ -11,10 +11,11 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.multimodal.parse import DictEmbeddingItems, EmbeddingItems
 from vllm.multimodal.processing import PromptUpdateDetails
 
 import ipcv
-from ipcv.integrations.vllm.settings import KEY, Settings
+from ipcv.integrations.vllm.settings import KEY, ONE_DIMENSIONAL, Settings
 
 ModelClass = TypeVar("ModelClass", bound=type)
 
@@ -62,11 +63,19 @@ class Processor:
         mark = mark_of(self._settings)
         return {kind: [f"{one}-{mark}" for one in ones] for kind, ones in hashes.items()}
 
-    def _get_prompt_updates(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
-        updates: Sequence[Any] = super()._get_prompt_updates(*args, **kwargs)  # type: ignore[misc]
+    def _get_prompt_updates(self, mm_items: Any, *args: Any, **kwargs: Any) -> Sequence[Any]:
+        updates: Sequence[Any]
+        updates = super()._get_prompt_updates(mm_items, *args, **kwargs)  # type: ignore[misc]
         settings = self._settings
         if settings is None or settings.tokens is None:
             return updates
+        model_type = self.info.ctx.model_config.hf_config.model_type  # type: ignore[attr-defined]
+        encoded = any(isinstance(x, EmbeddingItems | DictEmbeddingItems) for x in mm_items.values())
+        if encoded and model_type in ONE_DIMENSIONAL:
+            raise ValueError(
+                "ipcv keep_tokens needs images themselves, not their embeddings: of these it is "
+                "not known how many tiles they are of"
+            )
         return [replace(one, replacement=_fewer(settings, one.replacement)) for one in updates]
 
 

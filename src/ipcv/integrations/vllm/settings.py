@@ -28,8 +28,11 @@ SERVED: dict[str, Family] = {
 }
 """Model types that can be served, and the family of each."""
 
-IN_LINES = ("internvl",)
-"""Model types whose visual tokens have one position each, in which gaps are possible."""
+ONE_DIMENSIONAL = {"internvl": ("qwen2", "qwen3")}
+"""Model types without M-RoPE that can be given it, and the language models with which they can.
+
+Those are the ones that vLLM compiles for positions of either shape.
+"""
 
 
 @dataclass(frozen=True)
@@ -135,14 +138,28 @@ def _dropping(keep_tokens: object) -> DivPrune | None:
 
 
 def _check_drops(family: Family, hf_config: Any) -> None:
-    """Raise `ValueError` where the language model needs all visual tokens of a family."""
-    rope = hf_config.get_text_config().rope_parameters or {}
+    """Raise `ValueError` where the language model can have no gaps between visual tokens."""
+    text = hf_config.get_text_config()
+    rope = text.rope_parameters or {}
     is_plain = rope.get("rope_type") == "default"
-    if "mrope_section" not in rope and not (is_plain and hf_config.model_type in IN_LINES):
+    can_change = text.model_type in ONE_DIMENSIONAL.get(hf_config.model_type, ())
+    if "mrope_section" not in rope and not (is_plain and can_change):
         raise ValueError(
             f"ipcv cannot drop visual tokens of {family.name} in vLLM: its positions cannot have "
             "gaps"
         )
+
+
+def give_mrope(hf_config: Any) -> None:
+    """Have a language model that has one position per token take M-RoPE's three, and read the last.
+
+    Others are left alone.
+    """
+    text = hf_config.get_text_config()
+    rope = text.rope_parameters
+    if "mrope_section" not in rope:
+        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        rope["mrope_section"] = [0, 0, int(width * rope.get("partial_rotary_factor", 1)) // 2]
 
 
 def _served(typed: Given, *presets: PruningMethod) -> PruningMethod:

@@ -1,4 +1,4 @@
-"""Shorter prompts: vLLM's models with M-RoPE, of whose visual tokens some are dropped."""
+"""Shorter prompts: vLLM's models whose language model gets some of the visual tokens."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class ShorterFrames(ShorterVideos):
 class ShorterTiles(Shorter):
     """The same for InternVL, in which visual tokens are a line, as words are.
 
-    Its language model has one position per token, and is given M-RoPE by `allow_gaps`.
+    Its language model has one position per token, and is given M-RoPE by `settings.give_mrope`.
     """
 
     supports_mrope = True
@@ -201,18 +201,6 @@ class ShorterTiles(Shorter):
             runs = feature.mm_position.extract_embeds_range()
             for first, _ in runs:
                 yield first, _Grid(1, 1, tiles * self.num_image_token // len(runs))
-
-
-def allow_gaps(hf_config: Any) -> None:
-    """Have a model's language model take M-RoPE's positions, where it has one per token.
-
-    Of the three it then reads the last one alone.
-    """
-    text = hf_config.get_text_config()
-    rope = text.rope_parameters
-    if "mrope_section" not in rope:
-        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        rope["mrope_section"] = [0, 0, int(width * rope.get("partial_rotary_factor", 1)) // 2]
 
 
 def offsets_of(grid: _Grid) -> Tensor:
