@@ -174,6 +174,18 @@ def test_images_of_another_family(random: Served) -> None:
         assert_same(in_vllm(random.llm, [asked]), [answer])
 
 
+@pytest.mark.slow
+def test_compiled_language_model_of_another_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which vLLM compiles for positions of either shape. Needs a C++ compiler."""
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    model, processor = save_for_vllm("internvl", tmp_path)
+    with engine(tmp_path, SETTINGS, enforce_eager=False) as llm:
+        asked, answer = two_images(Served("internvl", llm, model, processor))
+        assert_same(in_vllm(llm, [asked]), [answer])
+
+
 @pytest.mark.parametrize("name", ["qwen3_vl", "internvl"])
 def test_chunks_of_a_prompt_of_another_family(tmp_path: Path, name: str) -> None:
     model, processor = save_for_vllm(name, tmp_path)
