@@ -91,8 +91,7 @@ def compress(
     pruned blocks have the rows and columns of the tokens that queried and were attended there;
     Token Merging has none to show, and refuses. With `language`, `output_hidden_states` are shorter
     between the pruning and the last layer, but for the layers behind which DeepStack adds features,
-    and the states and logits at positions of dropped tokens
-    mean nothing.
+    and the states and logits at positions of dropped tokens mean nothing.
 
     Args:
         model: a supported `transformers` model: the full one or, with `vision` alone, also its
