@@ -71,8 +71,14 @@ class Server:
             return response.read().decode()
 
     def metric(self, name: str) -> float:
-        lines = [x for x in self.get("/metrics").splitlines() if x.startswith(name)]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+        return self.metrics(name)[0]
+
+    def metrics(self, *names: str) -> list[float]:
+        """All of the same moment."""
+        lines = self.get("/metrics").splitlines()
+        starts = [(f"{name}{{", f"{name} ") for name in names]  # other names go on
+        found = [[line for line in lines if line.startswith(start)] for start in starts]
+        return [sum(float(line.rsplit(" ", 1)[1]) for line in own) for own in found]
 
     def children(self) -> list[Any]:
         import psutil
